@@ -146,7 +146,7 @@ export async function watchMetrics(
     return { kind: 'appended', runId: run.runId, cursor: String(run.delivered), metrics };
   };
 
-  let last = Promise.resolve<IteratorResult<MetricsEvent>>({ done: true, value: undefined });
+  let last: Promise<unknown> = Promise.resolve();
   const sleep = (milliseconds?: number) =>
     new Promise<void>((resolve) => {
       const timer = milliseconds === undefined ? undefined : setTimeout(resolve, milliseconds);
@@ -179,17 +179,20 @@ export async function watchMetrics(
     }
     return { done: true, value: undefined };
   };
-  return {
-    [Symbol.asyncIterator]() {
-      return this;
+  const iterator: AsyncIterableIterator<MetricsEvent> = {
+    [Symbol.asyncIterator]: () => iterator,
+    next() {
+      const next = last.then(pull, pull);
+      last = next;
+      return next;
     },
-    next: () => (last = last.then(pull, pull)),
     // Ends what waits in `next` at once, rather than after another event.
     return() {
       end();
       return Promise.resolve({ done: true, value: undefined });
     },
   };
+  return iterator;
 }
 
 /** The batches from the bus that come next without a hole, or null. */
