@@ -5,6 +5,7 @@ import type { Bus } from '../bus/bus.ts';
 import type { Log } from '../db/pool.ts';
 import { decodeColumns } from '../metrics/codec.ts';
 import type { MetricColumns } from '../metrics/columns.ts';
+import { readHeads } from '../metrics/heads.ts';
 import { batchesChannel, readBatchMessage } from './channels.ts';
 
 export interface FeedListener {
@@ -44,13 +45,8 @@ export function createFeeds({ pool, bus, log }: { pool: pg.Pool; bus: Bus; log: 
     if (looking || feeds.size === 0) return;
     looking = true;
     try {
-      const { rows } = await pool.query<{ run_id: string; sequence: number }>({
-        name: 'heads',
-        text: 'SELECT run_id, sequence FROM run_head WHERE run_id = ANY($1::uuid[])',
-        values: [[...feeds.keys()]],
-      });
-      for (const { run_id, sequence } of rows)
-        for (const listener of feeds.get(run_id)?.listeners ?? []) listener.onHead(sequence);
+      for (const [runId, { sequence }] of await readHeads(pool, [...feeds.keys()]))
+        for (const listener of feeds.get(runId)?.listeners ?? []) listener.onHead(sequence);
     } catch (error) {
       log.debug({ err: error }, 'the heads of watched runs could not be read; the next look covers it');
     } finally {

@@ -6,6 +6,7 @@ import type pg from 'pg';
 import { isUnavailable } from '../db/pool.ts';
 import { decodeColumns } from '../metrics/codec.ts';
 import type { MetricColumns } from '../metrics/columns.ts';
+import { readHeads } from '../metrics/heads.ts';
 import type { FeedBatch, Feeds } from './feeds.ts';
 
 export interface MetricSelector {
@@ -92,8 +93,8 @@ export async function watchMetrics(
     stops.push(stop);
   }
   try {
-    for (const { run_id, sequence } of await readHeads(pool, [...watched.keys()])) {
-      const run = watched.get(run_id);
+    for (const [runId, { sequence }] of await readHeads(pool, [...watched.keys()])) {
+      const run = watched.get(runId);
       if (!run) continue;
       if (run.delivered === -1) {
         // From now on. What the bus brought since is above the head, or in it.
@@ -123,7 +124,7 @@ export async function watchMetrics(
         run,
         rows.map((row) => ({ ...row, columns: decodeColumns(row.payload, wantedBy(selectors)) })),
       );
-    const [head] = await readHeads(pool, [run.runId]);
+    const head = (await readHeads(pool, [run.runId])).get(run.runId);
     if (run.reset === null && head && head.sequence <= run.delivered) {
       run.known = run.delivered;
       return null;
@@ -245,15 +246,6 @@ function joined(group: readonly LiveColumns[], column: 'steps' | 'times' | 'valu
     position += one[column].length;
   }
   return all;
-}
-
-async function readHeads(pool: pg.Pool, runIds: string[]): Promise<{ run_id: string; sequence: number }[]> {
-  const { rows } = await pool.query<{ run_id: string; sequence: number }>({
-    name: 'heads',
-    text: 'SELECT run_id, sequence FROM run_head WHERE run_id = ANY($1::uuid[])',
-    values: [runIds],
-  });
-  return rows;
 }
 
 /** The rows that come next, up to a page; the first one whatever its size. */
