@@ -224,11 +224,52 @@ describe('with a checksum that fits', () => {
     expect(() => decodeColumns(sealed(payload))).toThrow(message);
   });
 
-  test('a few bytes that claim a billion points are refused before any memory is taken', () => {
-    // One metric without a name: a stride needs no bytes a point, so only the limit stands in the way.
-    const body = Buffer.from([1, 8, 0, 0, 0x80, 0x94, 0xeb, 0xdc, 0x03, 0, 0, 0, 0, 0, 0, 0, 0]);
-    const payload = Buffer.concat([Buffer.from([1, 0, 0, 0, 0, 0, body.length, 0, 0, 0]), body]);
-    expect(() => decodeColumns(sealed(payload))).toThrow(/more than 1048576 points/);
+  // One metric: flags, no name, no tag, then the number of points and their columns.
+  const float = [0, 0, 0, 0];
+  const max = [0xbf, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x1f];
+  test.each([
+    // A stride or a value for all needs no bytes a point, so only the limit stands in the way of the memory.
+    [
+      'a billion points in a few bytes',
+      [1, 8, 0, 0, 0x80, 0x94, 0xeb, 0xdc, 0x03, 0, 0, 0, 0, ...float],
+      /more than 1/,
+    ],
+    ['a name longer than everything', [1, 0, 0xff, 0xff, 0x03], /end too soon/],
+    ['more metrics than there are bytes', [0xff, 0xff, 0xff, 0xff, 0x0f], /end too soon/],
+    ['bytes after the last metric', [0, 0], /left over/],
+    ['a number that is too large', [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f], /too large/],
+    ['a number that does not end', Array.from({ length: 9 }, () => 0x80), /does not end/],
+    ['a step above the largest', [1, 0, 0, 0, 2, ...max, 1, 0, 0, ...float, ...float], /out of range/],
+    ['an absolute step that is none', [1, 32, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0xe0, 0x3f, 0, ...float], /out of range/],
+    ['the steps of a metric before the first', [1, 48, 0, 0, 0], /another length/],
+    [
+      'deltas that end early',
+      [1, 16, 0, 0, 3, 5, 0, 0, 0, 0, 0, 1, 2, 3, 0, 0, ...float, ...float, ...float],
+      /another length/,
+    ],
+    [
+      'deltas that go on after their end',
+      [1, 16, 0, 0, 3, 3, 0, 0, 0, 0, 0, 1, 0, 0, ...float, ...float, ...float],
+      /another length/,
+    ],
+    [
+      'metadata after the last point',
+      [1, 2, 0, 0, 1, 0, 0, ...float, 1, 1, 4, ...Buffer.from('[{}]')],
+      /without a point/,
+    ],
+    [
+      'more metadata than points',
+      [1, 2, 0, 0, 1, 0, 0, ...float, 2, 0, 0, 7, ...Buffer.from('[{},{}]')],
+      /more metadata/,
+    ],
+    ['less metadata than it says', [1, 2, 0, 0, 1, 0, 0, ...float, 1, 0, 2, ...Buffer.from('[]')], /of its length/],
+    ['metadata that is a number', [1, 2, 0, 0, 1, 0, 0, ...float, 1, 0, 3, ...Buffer.from('[7]')], /not an object/],
+    ['metadata that is not JSON', [1, 2, 0, 0, 1, 0, 0, ...float, 1, 0, 2, ...Buffer.from('[{')], /not JSON/],
+  ])('%s is refused', (_, bytes, message) => {
+    const body = Buffer.from(bytes);
+    const payload = sealed(Buffer.concat([Buffer.from([1, 0, 0, 0, 0, 0, body.length, 0, 0, 0]), body]));
+    expect(() => decodeColumns(payload)).toThrow(message);
+    expect(isDamage(errorOf(() => decodeColumns(payload)))).toBe(true);
   });
 });
 
