@@ -1,6 +1,6 @@
 // Which points count: batches of one metric merged into a series per attempt, and attempts into the run's line. Pure;
-// it trusts the order of its input (batches by sequence) and refuses another. What was folded before is one more batch
-// in front: merging it with the rest gives what merging everything at once would.
+// it takes batches by sequence and refuses another order. What was merged before (folded) is one more batch in front:
+// merging it with the rest gives what merging everything at once would.
 
 import type { Metadata, MetricColumns, Points, Repeats } from './columns.ts';
 
@@ -124,7 +124,7 @@ function isOrdered(first: Float64Array, second: Float64Array | null, strictly: b
 
 /** A plain array, because its sort uses the order that is there already; a typed array's does not. */
 function sortedIndices(first: Float64Array, second: Float64Array | null): number[] {
-  return Array.from(first.keys()).sort(
+  return Array.from(first.keys()).toSorted(
     (a, b) => first[a]! - first[b]! || (second === null ? 0 : second[a]! - second[b]!) || a - b,
   );
 }

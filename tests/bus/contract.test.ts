@@ -123,6 +123,19 @@ describe.each([
     expect(a.heard).toEqual(['one', 'one', 'two']);
   });
 
+  test('a listener that joins while the first one is still subscribing is not told too early', async () => {
+    const bus = open();
+    for (let round = 0; round < 50; round += 1) {
+      const [a, b] = [ear(), ear()];
+      const first = bus.subscribe(`run ${round}`, a.listen);
+      await bus.subscribe(`run ${round}`, b.listen);
+      say(bus, `run ${round}`, 'one');
+      await until(b.heard, 'one');
+      await first;
+      expect(a.heard).toEqual(['one']);
+    }
+  });
+
   test('a listener that fails harms nobody and is said', async () => {
     const bus = open();
     const { heard, listen } = ear();

@@ -145,16 +145,20 @@ test('a Redis that hangs costs bounded memory, is noticed, and is heard again wh
   const heard: string[] = [];
   await bus.subscribe('run', (message) => void (message.length === 5 && heard.push(message.toString())));
   redis.freeze();
+  const pending = bus.subscribe('asked while it hung', () => {});
   try {
     const peak = await publishMany(100_000, 1_000, {});
-    expect(peak).toBeLessThan(64 * MB);
+    expect(peak).toBeLessThan(48 * MB);
     expect(bus.counts.failed).toBeGreaterThan(50_000);
     await expect.poll(() => bus.connected(), { timeout: 8_000 }).toBe(false);
-    expect(bus.counts.published + bus.counts.failed).toBe(100_000);
+    await expect.poll(() => bus.counts.published + bus.counts.failed, { timeout: 8_000 }).toBe(100_000);
   } finally {
     redis.thaw();
   }
   await untilHeard(heard, 5_000);
+  await (
+    await pending
+  )();
   expect(log.warn).toHaveBeenCalledTimes(1);
 });
 
