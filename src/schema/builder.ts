@@ -20,11 +20,11 @@ export const builder = new SchemaBuilder<{
     DateTime: { Input: Date; Output: Date };
     JSON: { Input: unknown; Output: unknown };
     SafeInt: { Input: number; Output: number };
-    Steps: { Input: unknown; Output: Float64Array };
-    Times: { Input: unknown; Output: Float64Array };
-    Values: { Input: unknown; Output: Float64Array | (number | null)[] };
-    Value: { Input: unknown; Output: number };
-    Metadata: { Input: unknown; Output: readonly (object | null)[] };
+    Steps: { Input: readonly unknown[]; Output: Float64Array };
+    Times: { Input: readonly unknown[]; Output: Float64Array };
+    Values: { Input: readonly unknown[]; Output: Float64Array | (number | null)[] };
+    Value: { Input: number | string; Output: number };
+    Metadata: { Input: readonly unknown[]; Output: readonly (object | null)[] };
   };
 }>({
   plugins: [PrismaPlugin, RelayPlugin, DataloaderPlugin, PageSizePlugin],

@@ -1,4 +1,4 @@
-import type { InputFieldBuilder, InputShapeFromFields } from '@pothos/core';
+import type { InputShapeFromFields } from '@pothos/core';
 import { limits } from '../access/limits.ts';
 import { invalidInput } from '../errors.ts';
 import type { MetricSummary, PointsPage, PointsRequest } from '../metrics/read.ts';
@@ -98,21 +98,16 @@ export const MetricConnection = builder.objectRef<MetricsPage>('MetricConnection
   }),
 });
 
-type Types = typeof builder.$inferSchemaTypes;
-type ArgBuilder = InputFieldBuilder<Types, 'Arg'>;
-
-export function metricsArgs(arg: ArgBuilder) {
-  return {
-    type: arg.field({ type: MetricType, description: 'Only those of this type.' }),
-    search: arg.string({ description: 'Only those with this in their name, upper or lower case.' }),
-    first: arg.int({ required: true, description: `How many, 1 to ${limits.pageSize}.` }),
-    after: arg.string({ description: 'The endCursor of the page before.' }),
-  };
-}
+export const metricsArgs = builder.args((t) => ({
+  type: t.field({ type: MetricType, description: 'Only those of this type.' }),
+  search: t.string({ description: 'Only those with this in their name, upper or lower case.' }),
+  first: t.int({ required: true, description: `How many, 1 to ${limits.pageSize}.` }),
+  after: t.string({ description: 'The endCursor of the page before.' }),
+}));
 
 export function metricsPage(
   all: readonly MetricSummary[],
-  { search, first, after }: InputShapeFromFields<ReturnType<typeof metricsArgs>>,
+  { search, first, after }: InputShapeFromFields<typeof metricsArgs>,
 ): MetricsPage {
   const needle = search?.toLowerCase();
   const found = all.filter(({ name }) => needle === undefined || name.toLowerCase().includes(needle));
@@ -173,22 +168,20 @@ export const PointsPageType = builder.objectRef<PointsPage>('PointsPage').implem
   }),
 });
 
-export function pointsArgs(arg: ArgBuilder) {
-  return {
-    name: arg.string({ required: true, description: 'The name of the metric.' }),
-    tag: arg.string({ required: true, defaultValue: '', description: 'Its tag; "" is untagged.' }),
-    attempt: arg.int({ description: 'One attempt alone; without it, the line.' }),
-    from: arg({ type: 'SafeInt', description: 'The first step, inclusive.' }),
-    to: arg({ type: 'SafeInt', description: 'The last step, inclusive.' }),
-    orderBy: arg({ type: PointsOrderType, required: true, defaultValue: 'STEP_ASC' as const, description: 'The order.' }),
-    first: arg.int({ required: true, description: `How many points, 1 to ${limits.pointsPageSize}.` }),
-    after: arg.string({ description: 'The endCursor of the page before.' }),
-  };
-}
+export const pointsArgs = builder.args((t) => ({
+  name: t.string({ required: true, description: 'The name of the metric.' }),
+  tag: t.string({ required: true, defaultValue: '', description: 'Its tag; "" is untagged.' }),
+  attempt: t.int({ description: 'One attempt alone; without it, the line.' }),
+  from: t.field({ type: 'SafeInt', description: 'The first step, inclusive.' }),
+  to: t.field({ type: 'SafeInt', description: 'The last step, inclusive.' }),
+  orderBy: t.field({ type: PointsOrderType, required: true, defaultValue: 'STEP_ASC', description: 'The order.' }),
+  first: t.int({ required: true, description: `How many points, 1 to ${limits.pointsPageSize}.` }),
+  after: t.string({ description: 'The endCursor of the page before.' }),
+}));
 
 export function pointsRequest(
   runId: string,
-  args: InputShapeFromFields<ReturnType<typeof pointsArgs>>,
+  args: InputShapeFromFields<typeof pointsArgs>,
 ): PointsRequest {
   const { name, tag, attempt, from, to, orderBy, first, after } = args;
   return {
@@ -198,7 +191,7 @@ export function pointsRequest(
     attempt: attempt ?? null,
     from: from ?? null,
     to: to ?? null,
-    orderBy: orderBy as PointsRequest['orderBy'],
+    orderBy,
     first,
     after: after ?? null,
   };

@@ -26,15 +26,15 @@ const loaderOptions = { cache: false } as const;
 
 const headLoader = dataloaderGetter<string, Head | null, string>(
   loaderOptions,
-  async (ids, context: Context) => {
-    const heads = await readHeads(context.pool, ids);
+  async (ids, context) => {
+    const heads = await readHeads((context as Context).pool, ids);
     return ids.map((id) => heads.get(id) ?? null);
   },
   undefined,
   false,
 );
 
-builder.prismaObject('Run', {
+export const RunType = builder.prismaObject('Run', {
   description: 'One execution of training code.',
   fields: (t) => ({
     id: t.exposeID('id', { description: 'The id (UUID).' }),
@@ -75,7 +75,7 @@ builder.prismaObject('Run', {
     metrics: t.loadable({
       type: MetricConnection,
       description: 'Its metrics, by name and tag.',
-      args: metricsArgs(t.arg),
+      args: metricsArgs,
       byPath: true,
       loaderOptions,
       load: async (ids: string[], { pool }, args) => {
@@ -88,7 +88,7 @@ builder.prismaObject('Run', {
       type: PointsPageType,
       description: 'Exact points of one metric. Without `attempt`, the line: each attempt up to where a later one begins.',
       maxPageSize: limits.pointsPageSize,
-      args: pointsArgs(t.arg),
+      args: pointsArgs,
       byPath: true,
       loaderOptions,
       load: (ids: string[], { pool }, args) =>

@@ -51,7 +51,7 @@ builder.scalarType('Values', {
 builder.scalarType('Value', {
   description: 'A 64-bit float, or one of the strings "NaN", "Infinity", "-Infinity".',
   serialize: (value) => plain(value as number) as number,
-  parseValue: (value) => value,
+  parseValue: (value) => value as number | string,
 });
 
 builder.scalarType('Metadata', {
@@ -66,7 +66,7 @@ function plain(value: number | null): number | string | null {
   return value === null || Number.isFinite(value) ? value : String(value);
 }
 
-function list(value: unknown): unknown {
+function list(value: unknown): unknown[] {
   if (Array.isArray(value)) return value;
   throw refused(`expected a list, not ${show(value)}`);
 }
