@@ -117,10 +117,11 @@ async function reachableCopy(native: string, version: string, account: Account, 
     const folder = join(place, `runtide-postgresql-${version}-${digest}`);
     try {
       await mkdir(place, { recursive: true, mode: 0o755 });
-      if (!(await trusted(folder, contents))) await copy(native, folder, contents);
-      if (!(await trusted(folder, contents))) continue;
+      if (!(await isSafe(place))) continue;
+      if (!(await isWhole(folder, contents))) await copy(native, folder, contents);
+      if (!(await isWhole(folder, contents))) continue;
     } catch {
-      continue; // read-only, full, or made by someone else: the next place
+      continue; // read-only, full, or someone else's: the next place
     }
     result = await works(folder);
     if (result.code === 0) return folder;
@@ -143,17 +144,21 @@ async function list(root: string, inner = ''): Promise<string[]> {
   return found.flat().toSorted();
 }
 
-function ours(entry: Stats): boolean {
+/** Nobody but root can change it. */
+function isRoots(entry: Stats): boolean {
   return entry.isDirectory() && entry.uid === 0 && (entry.mode & 0o022) === 0;
 }
 
-/** Nobody but root made or can change it, and nothing is missing (a power cut after the copy can truncate files). */
-async function trusted(folder: string, contents: string[]): Promise<boolean> {
-  const place = await stat(dirname(folder));
-  if (!ours(place) && !(place.uid === 0 && (place.mode & 0o1000) !== 0)) return false; // sticky, as /tmp is, will do
+/** Nobody but root can replace what root makes in it: its own folder, or a sticky one, as /tmp is. */
+async function isSafe(place: string): Promise<boolean> {
+  const entry = await stat(place);
+  return isRoots(entry) || (entry.uid === 0 && (entry.mode & 0o1000) !== 0);
+}
+
+/** Nobody but root made it, and nothing is missing (a power cut after the copy can truncate files). */
+async function isWhole(folder: string, contents: string[]): Promise<boolean> {
   const entry = await lstat(folder).catch(() => null);
-  if (entry === null || !ours(entry)) return false;
-  return (await list(folder)).join('\n') === contents.join('\n');
+  return entry !== null && isRoots(entry) && (await list(folder)).join('\n') === contents.join('\n');
 }
 
 /** Appears whole or not at all; of several at once one stays. Throws where something else is in the way. */
@@ -176,7 +181,7 @@ async function copy(native: string, folder: string, contents: string[]): Promise
     for (const inner of folders) await chmod(join(temporary, inner), 0o755);
     await chmod(temporary, 0o755);
     const stale = await lstat(folder).catch(() => null);
-    if (stale !== null && stale.uid === 0 && !(await trusted(folder, contents))) {
+    if (stale !== null && stale.uid === 0 && !(await isWhole(folder, contents))) {
       await rename(folder, `${temporary}.old`);
       await rm(`${temporary}.old`, { recursive: true, force: true });
     }

@@ -54,10 +54,10 @@ export interface Launch {
   stopping: AbortSignal;
 }
 
-/** Chooses `launch.port`. */
-export async function startOnFreePort(launch: Launch): Promise<Postmaster> {
+/** Chooses `launch.port`: again, when it was taken before PostgreSQL had it. */
+export async function startOnFreePort(launch: Launch, choose: () => Promise<number> = freePort): Promise<Postmaster> {
   for (let attempt = 1; ; attempt++) {
-    launch.port = await freePort();
+    launch.port = await choose();
     try {
       return await startPatiently(launch);
     } catch (error) {
