@@ -39,6 +39,8 @@ export interface EmbeddedOptions {
 }
 
 const LOG_CHECK_MS = 60_000;
+// Short enough to heal within 5 s of the cause going away, also when it is killed again and again.
+const LONGEST_PAUSE_MS = 1_000;
 const STABLE_MS = 30_000;
 
 export async function startEmbeddedPostgres(options: EmbeddedOptions): Promise<EmbeddedPostgres> {
@@ -71,7 +73,7 @@ export async function startEmbeddedPostgres(options: EmbeddedOptions): Promise<E
       if (Date.now() - since > STABLE_MS) failures = 0;
       log.error({ pid: current.pid, how }, 'PostgreSQL ended unexpectedly: starting it again');
       for (let started = false; !started; failures++) {
-        if (failures > 0) await pause(Math.min(100 * 2 ** failures, 5_000), stopping.signal);
+        if (failures > 0) await pause(Math.min(50 * 2 ** failures, LONGEST_PAUSE_MS), stopping.signal);
         if (stopping.signal.aborted) return;
         try {
           current = await startPatiently(launch);

@@ -116,7 +116,7 @@ async function reachableCopy(native: string, version: string, account: Account, 
   for (const place of copies) {
     const folder = join(place, `runtide-postgresql-${version}-${digest}`);
     try {
-      await mkdir(place, { recursive: true, mode: 0o755 });
+      if ((await mkdir(place, { recursive: true })) !== undefined) await chmod(place, 0o755); // whatever the umask
       if (!(await isSafe(place))) continue;
       if (!(await isWhole(folder, contents))) await copy(native, folder, contents);
       if (!(await isWhole(folder, contents))) continue;

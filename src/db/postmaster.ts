@@ -115,7 +115,7 @@ export async function startPatiently(launch: Launch): Promise<Postmaster> {
 
 async function start(launch: Launch): Promise<Postmaster> {
   const { program, dataDir, port, settings, say, stopping } = launch;
-  await boundLog(dataDir);
+  await boundLog(dataDir).catch(() => {}); // said later, by the regular check; a start matters more
   const flags = constants.O_APPEND | constants.O_CREAT | constants.O_RDWR | constants.O_NOFOLLOW;
   const logFile = await open(logPath(dataDir), flags, 0o600).catch((error: unknown) => {
     throw folderError(dataDir, error);

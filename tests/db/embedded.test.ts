@@ -173,17 +173,17 @@ it.skipIf(!asRoot)(
     try {
       await chmod(open, 0o777);
       await chmod(place, 0o755);
-      const places = [join(native, 'bin', 'initdb', 'place'), open, place];
+      const places = [join(native, 'bin', 'initdb', 'place'), open, join(place, 'made')];
       const [found, ...same] = await Promise.all([1, 2, 3].map(() => findPostgres(dataDir, native, places)));
       const { postgres, initdb, account } = found ?? (await findPostgres(dataDir));
-      expect(dirname(dirname(dirname(postgres)))).toBe(place);
+      expect(dirname(dirname(dirname(postgres)))).toBe(join(place, 'made'));
       expect(same).toEqual([found, found]);
       expect(await run(postgres, [], { cwd: '/', account })).toEqual({ code: 0, output: 'the library' });
 
       await truncate(initdb, 2); // as a power cut after the copy does
       expect(await findPostgres(dataDir, native, places)).toEqual(found);
       expect(await readFile(initdb, 'utf8')).toBe('#!/bin/sh\n');
-      expect(await readdir(place)).toHaveLength(1);
+      expect(await readdir(join(place, 'made'))).toHaveLength(1);
 
       expect(await readdir(open)).toEqual([]);
       await expect(findPostgres(dataDir, native, [open])).rejects.toThrow('set DATABASE_URL to a PostgreSQL server');
