@@ -35,6 +35,7 @@ const statics: Check[] = [
   { name: 'types', command: ['tsc'] },
   { name: 'types:web', command: ['npm', 'run', '--silent', 'check', '--workspace=web'], source: 'web/tsconfig.json' },
   { name: 'format', command: ['prettier', '--check', '--log-level=warn', '.'] },
+  { name: 'drift:lock', command: ['node', 'scripts/complete-lock.js', '--check'] },
   { name: 'drift:schema', command: ['node', 'scripts/print-schema.ts', '--check'], source: 'scripts/print-schema.ts' },
   {
     name: 'drift:config',
