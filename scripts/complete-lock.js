@@ -24,7 +24,9 @@ export function missingParts(packages) {
       const os = words.filter((word) => systems.includes(word));
       const cpu = words.filter((word) => processors.includes(word));
       if (!/^\d/.test(version) || cpu.length !== 1) continue; // not the part of a platform
-      const libc = words.flatMap((word) => (word.startsWith('musl') ? ['musl'] : word.startsWith('gnu') ? ['glibc'] : []));
+      const libc = words.flatMap((word) =>
+        word.startsWith('musl') ? ['musl'] : word.startsWith('gnu') ? ['glibc'] : [],
+      );
       missing[`node_modules/${name}`] = {
         version,
         cpu,
