@@ -262,29 +262,55 @@ def init(
     if mode == "disabled":
         return _open(
             Run(
-                id=str(uuid.uuid4()), name=name or "disabled", project=project, entity=entity, attempt=1, url=None,
-                config=local_config, tags=fields.get("tags", []), notes=notes, sender=None,
+                id=str(uuid.uuid4()),
+                name=name or "disabled",
+                project=project,
+                entity=entity,
+                attempt=1,
+                url=None,
+                config=local_config,
+                tags=fields.get("tags", []),
+                notes=notes,
+                sender=None,
             )
-        )  # fmt: skip
+        )
     exit_timeout()  # a mistake in it is said now, and not at the end
     url = base_url()
     key = api_key(url)
     client = Client(url, key.secret)
+    try:
+        run = _begin(client, key, fields, local_config)
+    except BaseException:
+        client.close()
+        raise
+    say(f"{'resumed' if run.attempt > 1 else 'run'} {run.name} in {run.project}: {run.url}")
+    return _open(run)
+
+
+def _begin(client: Client, key: ApiKey, fields: Mapping[str, Any], config: Mapping[str, Any]) -> Run:
     created = _create(client, key, fields)
     try:
         run_id, attempt = str(created["run"]["id"]), int(created["attempt"])
-        run_name, run_project = str(created["run"]["name"]), created["run"]["project"]
+        name, project = str(created["run"]["name"]), created["run"]["project"]
+        project_name, workspace = str(project["name"]), str(project["workspace"]["slug"])
     except (KeyError, TypeError, ValueError) as exc:
-        raise UnreachableError(f"{url} answers, but not as this version of Runtide does") from exc
+        raise UnreachableError(f"{client.base_url} answers, but not as this version of Runtide does") from exc
     sender = Sender(client, run_id, attempt, Settings())
     run = Run(
-        id=run_id, name=run_name, project=run_project["name"], entity=run_project["workspace"]["slug"],
-        attempt=attempt, url=f"{url}/app/runs/{run_id}", config=local_config, tags=fields.get("tags", []), notes=notes,
-        sender=sender, first_step=_first_step(client, run_id) if attempt > 1 else 0,
-    )  # fmt: skip
+        id=run_id,
+        name=name,
+        project=project_name,
+        entity=workspace,
+        attempt=attempt,
+        url=f"{client.base_url}/app/runs/{run_id}",
+        config=config,
+        tags=fields.get("tags", []),
+        notes=fields.get("notes"),
+        sender=sender,
+        first_step=_first_step(client, run_id) if attempt > 1 else 0,
+    )
     sender.start()
-    say(f"{'resumed' if attempt > 1 else 'run'} {run_name} in {run.project}: {run.url}")
-    return _open(run)
+    return run
 
 
 def _open(run: Run) -> Run:
@@ -355,7 +381,6 @@ def _create(client: Client, key: ApiKey, fields: Mapping[str, Any]) -> dict[str,
         failures += 1
         pause = max(error.retry_after or 0.0, min(1.0, 0.1 * 2**failures))
         if clock.monotonic() + pause >= deadline:
-            client.close()
             if isinstance(error, ServerError):
                 raise error
             raise UnreachableError(
