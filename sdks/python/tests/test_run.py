@@ -230,13 +230,14 @@ def test_a_resumed_run_goes_on_after_its_last_step(online: Tracker) -> None:
     with runtide.init(id="mine") as run:
         run.log({"x": 0})
     online.last_steps = [41, None, 7]
-    with runtide.init(id="mine", resume="must") as again:
+    with runtide.init(id="mine", resume="must", config={"lr": 0.01}) as again:
         assert (again.id, again.attempt, again.step) == (run.id, 2, 42)
         again.log({"x": 1})
     assert online.operations("CreateRun")[1]["resume"] == "MUST"
     assert online.operations("LogMetrics")[-1]["attempt"] == 2
     assert [step for step, _, _ in online.points["x"]] == [0, 42]
     assert online.finished[-1]["attempt"] == 2
+    assert online.updates == [{"id": run.id, "config": {"lr": 0.01}}]
 
 
 def test_disabled_checks_and_sends_nothing(online: Tracker, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -93,6 +93,8 @@ def test_a_wrong_type_is_named(values: Any, message: str) -> None:
         ({"a\nb": 1.0}, "no control characters, this one at 1"),
         ({"a\x7f": 1.0}, "no control characters"),
         ({"\ud800": 1.0}, "no control characters"),
+        ({"a\u2028": 1.0}, "no control characters"),
+        ({"\U0001f30a" * 129: 1.0}, "at most 256 characters, this one 258"),
         ({"a/b": 1.0, "a": {"b": 2.0}}, "'a/b' stands twice"),
         ({"x": 10**400}, "too large"),
     ],
@@ -110,7 +112,7 @@ def test_a_dict_that_holds_itself_is_refused() -> None:
 
 
 def test_names_of_256_characters_of_any_script_are_accepted() -> None:
-    assert flatten({"é" * 256: 1, "損失": 2, "a b.c[0]": 3})
+    assert flatten({"é" * 256: 1, "\U0001f30a" * 128: 4, "損失": 2, "a b.c[0]": 3})
 
 
 def test_steps() -> None:

@@ -309,6 +309,8 @@ def _begin(client: Client, key: ApiKey, fields: Mapping[str, Any], config: Mappi
         sender=sender,
         first_step=_first_step(client, run_id) if attempt > 1 else 0,
     )
+    if attempt > 1 and fields["config"]:
+        sender.update({"config": fields["config"]})  # a resumed run keeps its config: what is new is merged in
     sender.start()
     return run
 

@@ -46,10 +46,13 @@ def _flatten(values: Mapping[str, Any], prefix: str, flat: dict[str, float]) -> 
 def check_name(name: str) -> str:
     if name in _valid_names:
         return name
-    if len(name) > MAX_NAME_LENGTH:
-        raise ValueError(f"a metric's name has at most {MAX_NAME_LENGTH} characters, this one {len(name)}: {name!r}")
+    # The server counts UTF-16 units, of which characters like emoji have two.
+    length = len(name) + sum(character > "\uffff" for character in name)
+    if length > MAX_NAME_LENGTH:
+        raise ValueError(f"a metric's name has at most {MAX_NAME_LENGTH} characters, this one {length}: {name!r}")
     for position, character in enumerate(name):
-        if unicodedata.category(character) in ("Cc", "Cs"):
+        # Controls, halves of surrogate pairs, and the two separators that JavaScript takes for line ends.
+        if unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp"):
             raise ValueError(f"a metric's name has no control characters, this one at {position}: {name!r}")
     if len(_valid_names) < 100_000:
         _valid_names.add(name)
