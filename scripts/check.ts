@@ -28,21 +28,25 @@ const vitestReport = join(reports, 'vitest.json');
 const pytestReport = join(reports, 'pytest.xml');
 const python = 'sdks/python';
 const venv = (program: string) => join(root, python, '.venv/bin', program);
-const ruff = (...args: string[]) => [venv('ruff'), ...args, '--config', `${python}/pyproject.toml`, python, 'examples'];
+const ruff = (...args: string[]) => ({
+  command: [venv('ruff'), ...args, '--quiet', '--config=pyproject.toml', '.', '../../examples'],
+  cwd: join(root, python),
+});
 
 const statics: Check[] = [
   { name: 'lint', command: ['oxlint', '--type-aware', '--deny-warnings'] },
   { name: 'types', command: ['tsc'] },
   { name: 'types:web', command: ['npm', 'run', '--silent', 'check', '--workspace=web'], source: 'web/tsconfig.json' },
   { name: 'format', command: ['prettier', '--check', '--log-level=warn', '.'] },
+  { name: 'drift:lock', command: ['node', 'scripts/complete-lock.js', '--check'] },
   { name: 'drift:schema', command: ['node', 'scripts/print-schema.ts', '--check'], source: 'scripts/print-schema.ts' },
   {
     name: 'drift:config',
     command: ['node', 'scripts/print-config-docs.ts', '--check'],
     source: 'scripts/print-config-docs.ts',
   },
-  { name: 'lint:python', command: ruff('check', '--quiet'), source: python },
-  { name: 'format:python', command: ruff('format', '--check', '--quiet'), source: python },
+  { name: 'lint:python', ...ruff('check'), source: python },
+  { name: 'format:python', ...ruff('format', '--check'), source: python },
   { name: 'types:python', command: [venv('mypy'), '--no-error-summary'], cwd: join(root, python), source: python },
 ];
 
@@ -63,9 +67,9 @@ const suites: Check[] = [
 
 const repairs: Check[] = [
   { name: 'lint', command: ['oxlint', '--type-aware', '--fix'] },
-  { name: 'lint:python', command: ruff('check', '--fix', '--quiet'), source: venv('ruff') },
+  { name: 'lint:python', ...ruff('check', '--fix'), source: venv('ruff') },
   { name: 'format', command: ['prettier', '--write', '--log-level=warn', '.'] },
-  { name: 'format:python', command: ruff('format', '--quiet'), source: venv('ruff') },
+  { name: 'format:python', ...ruff('format'), source: venv('ruff') },
 ];
 
 function vitestTally(): Tally {
@@ -107,10 +111,11 @@ function counted(check: Check, code: number): Tally {
   return broken ? { ...tally, failed: 1 } : tally;
 }
 
-// Whoever has a server configured in this shell does not want its data in the tests' hands.
-const configured = /^(DATABASE_URL|REDIS_URL|RUNTIDE_(?!TEST_).*|(S3|MINIO|JWT)_.*)$/;
+// Whoever has a server configured in this shell does not want its data in the tests' hands, and colours spoil a log.
+const configured = /^(FORCE_COLOR|DATABASE_URL|REDIS_URL|RUNTIDE_(?!TEST_).*|(S3|MINIO|JWT)_.*)$/;
 const env = {
   ...Object.fromEntries(Object.entries(projectEnv).filter(([name]) => !configured.test(name))),
+  NO_COLOR: '1',
   RUNTIDE_TEST_CHROMIUM: findChromium(),
   RUNTIDE_TEST_REDIS_SERVER: findRedis(),
 };
@@ -127,7 +132,12 @@ async function perform(check: Check): Promise<void> {
   const counts = check.tally ? `  ${tally.passed} passed, ${tally.failed} failed${skipped}` : '';
   console.log(`${tally.failed ? 'FAIL' : 'ok  '}  ${check.name.padEnd(14)}${seconds} s${counts}`);
   if (tally.failed === 0) return;
-  console.log(output.trimEnd().replaceAll(/^/gm, '      '));
+  console.log(
+    output
+      .replace(/^\s*\n/, '')
+      .trimEnd()
+      .replaceAll(/^(?=.)/gm, '      '),
+  );
   if (check.tally && tally.passed + tally.failed === 1 && code === 0) console.log('      no test ran');
 }
 

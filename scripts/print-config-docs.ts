@@ -51,7 +51,9 @@ const read = (path: string) => {
 if (process.argv.includes('--check')) {
   const stale = files.filter(([path, content]) => read(path) !== content).map(([path]) => path);
   if (stale.length > 0) {
-    console.error(`${stale.join(' and ')} differ from src/config.ts: run \`npm run docs:config\` and commit the result`);
+    console.error(
+      `${stale.join(' and ')} differ from src/config.ts: run \`npm run docs:config\` and commit the result`,
+    );
     process.exitCode = 1;
   }
 } else {

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { Refused, machineEnv, mustRun, projectEnv, root, run } from './process.js';
 import { digest } from './step.js';
 
-/** @typedef {{ version?: string, optional?: boolean, link?: boolean, os?: string | string[], cpu?: string | string[], libc?: string[], optionalDependencies?: Record<string, string> }} Locked */
+/** @typedef {{ version?: string, optional?: boolean, link?: boolean, os?: string | string[], cpu?: string | string[], libc?: string[] }} Locked */
 
 const hiddenLock = 'node_modules/.package-lock.json';
 
@@ -40,8 +40,6 @@ async function install() {
   const quiet = ['--no-audit', '--no-fund', '--loglevel=error'];
   const env = { ...machineEnv, PRISMA_SCHEMA_ENGINE_BINARY: projectEnv.PRISMA_SCHEMA_ENGINE_BINARY };
   await mustRun(['npm', command, '--include=dev', '--include=optional', ...quiet], { env });
-  const missing = missingBindings(json('package-lock.json').packages, process.platform, process.arch);
-  if (missing.length > 0) await mustRun(['npm', 'install', '--no-save', ...quiet, ...missing], { env });
   const { code, output } = await run(['node', '--version']);
   if (code === 0 && /^v(2[4-9]|[3-9]\d)\./.test(output)) return;
   throw new Refused(
@@ -78,22 +76,4 @@ function installed() {
 /** Says yes only when it is sure: a package that names no machine, or a C library, is left to npm. @param {Locked} locked */
 function isForThisMachine({ os, cpu, libc }) {
   return !libc && [os].flat().includes(process.platform) && [cpu].flat().includes(process.arch);
-}
-
-/**
- * A lock file made on one platform can lack native parts of packages for another (npm/cli#4828): the ones that this
- * machine needs, as `name@version`.
- * @param {Record<string, Locked>} locked
- * @param {string} platform
- * @param {string} arch
- */
-export function missingBindings(locked, platform, arch) {
-  const names = new RegExp(`[-/]${platform}-${arch}(-gnu)?$`);
-  return Object.values(locked).flatMap(({ optionalDependencies = {} }) =>
-    Object.entries(optionalDependencies)
-      .filter(
-        ([name]) => names.test(name) && !Object.keys(locked).some((path) => path.endsWith(`node_modules/${name}`)),
-      )
-      .map(([name, version]) => `${name}@${version}`),
-  );
 }

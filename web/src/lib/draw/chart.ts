@@ -1,0 +1,137 @@
+// One panel's drawing: lines with their bands through uPlot, marks over them. Knows no state but what it is given.
+import uPlot from 'uplot';
+import { formatTick } from '../format.ts';
+import type { Line } from '../panels.ts';
+import { alignLines, hasBand } from '../panels.ts';
+import type { Ending } from './marks.ts';
+import { drawMarks } from './marks.ts';
+
+import { dashes, onThemeChange, readPalette } from './palette.ts';
+
+export type Drawing = { lines: readonly Line[]; ending: Ending };
+export type Chart = { update: (drawing: Drawing) => void; destroy: () => void };
+
+const height = 196;
+
+/** `hovered` gets the step under the crosshair, which all charts of the page share, or null. */
+export function drawChart(target: HTMLElement, first: Drawing, hovered: (step: number | null) => void): Chart {
+  let drawing = first;
+  let palette = readPalette();
+  let zoom: [number, number] | null = null;
+  let plot: uPlot | null = null;
+  let shape = '';
+
+  function build(): void {
+    plot?.destroy();
+    const size = { width: Math.max(120, target.clientWidth), height };
+    const options = { ...size, ...look(), series: series(), bands: bands() };
+    plot = new uPlot(options, alignLines(drawing.lines), target);
+  }
+
+  function series(): uPlot.Series[] {
+    return [
+      {},
+      ...drawing.lines.flatMap((_, n): uPlot.Series[] => {
+        const stroke = () => palette.runs[n % palette.runs.length]!;
+        const bound = { stroke: 'transparent', width: 0, points: { show: false } };
+        return [{ stroke, width: 1.6, dash: dashes[n % dashes.length], points: { show: false } }, bound, bound];
+      }),
+    ];
+  }
+
+  function bands(): uPlot.Band[] {
+    return drawing.lines.flatMap((line, n) =>
+      hasBand([line])
+        ? [{ series: [3 * n + 3, 3 * n + 2], fill: () => `${palette.runs[n % palette.runs.length]}2e` }]
+        : [],
+    ) as uPlot.Band[];
+  }
+
+  function look(): Partial<uPlot.Options> {
+    const axis = {
+      stroke: () => palette.ink3,
+      font: "11px 'Inter Variable', system-ui, sans-serif",
+      ticks: { show: false },
+      values: (_: uPlot, splits: number[]) => splits.map((split) => (split === null ? '' : formatTick(split))),
+    };
+    return {
+      legend: { show: false },
+      padding: [8, 8, 0, 0],
+      scales: {
+        x: { time: false, range: (_, min, max) => xRange(min, max) },
+        y: { range: (_, min, max) => yRange(min, max) },
+      },
+      axes: [
+        { ...axis, grid: { show: false }, size: 24, gap: 6, space: 64 },
+        { ...axis, grid: { stroke: () => palette.line, width: 1 }, size: 46, gap: 6, space: 44 },
+      ],
+      cursor: {
+        y: false,
+        points: { show: false },
+        drag: { x: true, y: false, setScale: true },
+        sync: {
+          key: 'panels',
+          scales: ['x', null],
+          filters: { pub: (type: string) => type === 'mousemove' || type === 'mouseleave' },
+        },
+      },
+      hooks: {
+        setCursor: [(u) => hovered(u.cursor.idx == null ? null : (u.data[0][u.cursor.idx] ?? null))],
+        setSelect: [(u) => u.select.width > 0 && (zoom = [u.posToVal(u.select.left, 'x'), rightEnd(u)])],
+        draw: [(u) => drawMarks(u, drawing.lines, palette, drawing.ending)],
+        ready: [(u) => u.over.addEventListener('dblclick', unzoom)],
+      },
+    };
+  }
+
+  function unzoom(): void {
+    zoom = null;
+    update(drawing);
+  }
+
+  function update(next: Drawing): void {
+    drawing = next;
+    const nextShape = `${drawing.lines.map((line) => line.tag).join('\n')}|${bands().length}`;
+    if (!plot || nextShape !== shape) {
+      shape = nextShape;
+      return build();
+    }
+    plot.setData(alignLines(drawing.lines), zoom === null);
+    if (zoom) plot.setScale('x', { min: zoom[0], max: zoom[1] });
+  }
+
+  const resize = new ResizeObserver(() => {
+    const width = Math.max(120, target.clientWidth);
+    if (plot && width !== plot.width) plot.setSize({ width, height });
+  });
+  resize.observe(target);
+  const offTheme = onThemeChange(() => {
+    palette = readPalette();
+    plot?.redraw(false, true);
+  });
+  update(first);
+
+  return {
+    update,
+    destroy: () => {
+      resize.disconnect();
+      offTheme();
+      plot?.destroy();
+    },
+  };
+}
+
+const rightEnd = (u: uPlot): number => u.posToVal(u.select.left + u.select.width, 'x');
+
+function xRange(min: number | null, max: number | null): [number, number] {
+  if (min === null || max === null) return [0, 1];
+  return min === max ? [min - 1, max + 1] : [min, max];
+}
+
+/** A little air; a flat line stands in the middle. */
+function yRange(min: number | null, max: number | null): [number, number] {
+  if (min === null || max === null) return [0, 1];
+  if (min === max) return min === 0 ? [-1, 1] : [min - Math.abs(min) * 0.1, max + Math.abs(max) * 0.1];
+  const air = (max - min) * 0.06;
+  return [min >= 0 && min < air ? 0 : min - air, max + air];
+}

@@ -1,0 +1,56 @@
+import { expect, it } from 'vitest';
+import { flatten, formatAgo, formatDuration, formatTick, formatValue, plural } from './format.ts';
+
+it('writes values with a steady number of digits', () => {
+  expect([0.0412, 0.98712, 0.118, 1, 0, -2.5, 12345.6, 1e-5, 4.2e9].map(formatValue)).toEqual([
+    '0.04120',
+    '0.9871',
+    '0.1180',
+    '1',
+    '0',
+    '−2.500',
+    '12,346',
+    '1.000e-5',
+    '4.200e9',
+  ]);
+  expect([NaN, Infinity, -Infinity].map(formatValue)).toEqual(['NaN', '∞', '−∞']);
+});
+
+it('writes ticks as short as they can be', () => {
+  expect([0, 0.1 + 0.2, 500, 5000, 10_000, 2_500_000, 1e-5, -40_000].map(formatTick)).toEqual([
+    '0',
+    '0.3',
+    '500',
+    '5000',
+    '10k',
+    '2.5M',
+    '1e-5',
+    '−40k',
+  ]);
+});
+
+it('writes spans and ages', () => {
+  expect([0, 42_900, 724_000, 9_060_000, 273_600_000].map(formatDuration)).toEqual([
+    '0 s',
+    '42 s',
+    '12 min 04 s',
+    '2 h 31 min',
+    '3 d 4 h',
+  ]);
+  expect([5_000, 240_000, 10_800_000].map((age) => formatAgo(1e12 - age, 1e12))).toEqual([
+    'just now',
+    '4 min ago',
+    '3 h ago',
+  ]);
+  expect([plural(1, 'run'), plural(2316, 'run')]).toEqual(['1 run', '2,316 runs']);
+});
+
+it('flattens a config to dotted keys', () => {
+  expect(flatten({ lr: 0.1, model: { layers: [1, 2], opts: {} }, none: null })).toEqual([
+    ['lr', 0.1],
+    ['model.layers', [1, 2]],
+    ['model.opts', {}],
+    ['none', null],
+  ]);
+  expect([flatten(null), flatten({})]).toEqual([[], []]);
+});

@@ -1,0 +1,38 @@
+import { createHash } from 'node:crypto';
+import { readFileSync, writeFileSync } from 'node:fs';
+import type { Adapter } from '@sveltejs/kit';
+import { sveltekit } from '@sveltejs/kit/vite';
+import adapter from '@sveltejs/adapter-static';
+import tailwindcss from '@tailwindcss/vite';
+import { defineConfig } from 'vite';
+
+// SvelteKit's bootstrap is the one inline script of the page. As a file, the server's Content-Security-Policy can stay
+// at `script-src 'self'`, with no hash that changes with every build.
+function withoutInlineScript(inner: Adapter, folder: string): Adapter {
+  return {
+    ...inner,
+    adapt: async (builder) => {
+      await inner.adapt(builder);
+      const html = readFileSync(`${folder}/index.html`, 'utf8');
+      const script = /<script>([\s\S]*?)<\/script>/.exec(html);
+      if (!script?.[1]) throw new Error('the page has no inline script any more: remove this step');
+      const name = `_app/immutable/boot.${createHash('sha256').update(script[1]).digest('hex').slice(0, 12)}.js`;
+      writeFileSync(`${folder}/${name}`, script[1]);
+      writeFileSync(`${folder}/index.html`, html.replace(script[0], `<script src="/app/${name}"></script>`));
+    },
+  };
+}
+
+// In development the page runs on vite and talks to a server beside it.
+const server = 'http://127.0.0.1:4000';
+
+export default defineConfig({
+  plugins: [
+    tailwindcss(),
+    sveltekit({
+      adapter: withoutInlineScript(adapter({ pages: 'build', fallback: 'index.html' }), 'build'),
+      paths: { base: '/app' },
+    }),
+  ],
+  server: { proxy: { '/graphql': { target: server, ws: true }, '/api': { target: server } } },
+});
