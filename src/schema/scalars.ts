@@ -62,8 +62,21 @@ builder.scalarType('Metadata', {
 
 const RFC_3339 = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$/i;
 
-function plain(value: number | null): number | string | null {
-  return value === null || Number.isFinite(value) ? value : String(value);
+// TypeScript does not know it yet: JSON text that JSON.stringify takes over as it is.
+declare global {
+  // eslint-disable-next-line no-redeclare -- adds to what is declared
+  interface JSON {
+    rawJSON(text: string): object;
+  }
+}
+
+/** JSON has a number for -0, but JSON.stringify does not write it. */
+const MINUS_ZERO = JSON.rawJSON('-0.0');
+
+function plain(value: number | null): number | string | object | null {
+  if (value === null) return null;
+  if (value === 0) return Object.is(value, -0) ? MINUS_ZERO : 0;
+  return Number.isFinite(value) ? value : String(value);
 }
 
 function list(value: unknown): unknown[] {

@@ -1,0 +1,109 @@
+// The server in the test's own process, on a database of its own: for stories over the wire whose SQL is counted.
+import type pg from 'pg';
+import { createApiKey, ensureOwner, type Owner } from '../../src/access/first-start.ts';
+import type { Bus } from '../../src/bus/bus.ts';
+import { createInProcessBus } from '../../src/bus/in-process.ts';
+import { createPool, type Log } from '../../src/db/pool.ts';
+import { createPrisma } from '../../src/db/prisma.ts';
+import { openHttpServer } from '../../src/http/server.ts';
+import { createFeeds } from '../../src/live/feeds.ts';
+import { createRunFeeds } from '../../src/live/watch-runs.ts';
+import { createRunPlaces } from '../../src/runs/find.ts';
+import type { Engines } from '../../src/schema/context.ts';
+import { type GraphQLAnswer, must, request } from './client.ts';
+import { createDatabase } from './database.ts';
+import { silentLog } from './log.ts';
+
+export interface App extends AsyncDisposable {
+  url: string;
+  databaseUrl: string;
+  engines: Engines;
+  owner: Owner;
+  apiKey: string;
+  /** As the owner's key; throws errors. */
+  must(query: string, variables?: Record<string, unknown>): Promise<GraphQLAnswer['data']>;
+  request(query: string, variables?: Record<string, unknown>, apiKey?: string | null): Promise<GraphQLAnswer>;
+  /** Makes a run and returns its id. */
+  createRun(input?: Record<string, unknown>): Promise<string>;
+  /** The statements that `work` sent to the database, looks of the background aside. */
+  countSql<Result>(work: () => Promise<Result>): Promise<{ result: Result; statements: string[] }>;
+}
+
+export interface AppOptions {
+  /** Another server's database, to share it. */
+  databaseUrl?: string;
+  bus?: Bus;
+  log?: Log;
+  allowedOrigins?: string[];
+}
+
+export async function startApp(options: AppOptions = {}): Promise<App> {
+  const log = options.log ?? silentLog;
+  const database = options.databaseUrl ? null : await createDatabase();
+  const databaseUrl = options.databaseUrl ?? (database?.url as string);
+  const pool = createPool({ connectionString: databaseUrl, size: 10, log });
+  const db = createPrisma(pool, undefined);
+  const bus = options.bus ?? createInProcessBus({ log });
+  const feeds = createFeeds({ pool, bus, log });
+  const runFeeds = createRunFeeds({ db, pool, bus, log });
+  const http = await openHttpServer({
+    host: '127.0.0.1',
+    port: 0,
+    allowedOrigins: options.allowedOrigins ?? [],
+    sessionDays: 1,
+    metricsToken: 'token-of-the-tests',
+    secure: false,
+  });
+  const url = `http://127.0.0.1:${http.port}`;
+  const engines: Engines = { db, pool, bus, places: createRunPlaces(db), feeds, runFeeds, log, url: () => url };
+  const owner = await ensureOwner(db, 'tester');
+  const apiKey = await createApiKey(db, owner, 'tests');
+  http.serve(engines);
+  return {
+    url,
+    databaseUrl,
+    engines,
+    owner,
+    apiKey,
+    must: (query, variables) => must(url, apiKey, query, variables),
+    request: (query, variables, key = apiKey) => request(url, key, query, variables),
+    async createRun(input = {}) {
+      const query = 'mutation($input: CreateRunInput!) { createRun(input: $input) { run { id } } }';
+      return (await must(url, apiKey, query, { input })).createRun.run.id as string;
+    },
+    countSql: (work) => countSql(pool, work),
+    async [Symbol.asyncDispose]() {
+      await http.close();
+      feeds.close();
+      runFeeds.close();
+      if (!options.bus) await bus.close();
+      await db.$disconnect();
+      await pool.end();
+      await database?.drop();
+    },
+  };
+}
+
+async function countSql<Result>(pool: pg.Pool, work: () => Promise<Result>) {
+  const statements: string[] = [];
+  const restore: (() => void)[] = [];
+  const listen = (client: pg.PoolClient) => {
+    const query = client.query.bind(client) as (...args: unknown[]) => unknown;
+    const listening = (...args: unknown[]) => {
+      const [first] = args as [string | { text: string; name?: string }];
+      const text = typeof first === 'string' ? first : first.text;
+      const isBackground = typeof first === 'object' && first.name === 'changed runs';
+      if (!isBackground) statements.push(text);
+      return query(...args);
+    };
+    Object.assign(client, { query: listening });
+    restore.push(() => Object.assign(client, { query }));
+  };
+  pool.on('acquire', listen);
+  try {
+    return { result: await work(), statements };
+  } finally {
+    pool.off('acquire', listen);
+    for (const one of restore.toReversed()) one();
+  }
+}

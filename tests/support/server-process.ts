@@ -1,0 +1,81 @@
+// The server as people start it: a process of its own, that can be killed.
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+export interface ServerProcess {
+  url: string;
+  apiKey: string;
+  /** A folder of its own: home and data. */
+  home: string;
+  pid: number;
+  output(): string;
+  /** Sends a signal and waits for the end; returns the exit code, null after a signal. */
+  end(signal?: NodeJS.Signals): Promise<number | null>;
+}
+
+export interface ServerProcessOptions {
+  /** Of an earlier process, to go on with its data; the caller removes it. */
+  home?: string;
+  env?: Record<string, string>;
+}
+
+const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
+
+export function makeHome(): Promise<string> {
+  return mkdtemp(join(tmpdir(), 'runtide-home-'));
+}
+
+export async function removeHome(home: string): Promise<void> {
+  await rm(home, { recursive: true, force: true, maxRetries: 5 });
+}
+
+/** Only what a server needs of the environment, so that a developer's own settings do not change a test. */
+export function serverEnv(home: string, env: Record<string, string> = {}): Record<string, string> {
+  return {
+    PATH: process.env.PATH ?? '',
+    HOME: home,
+    RUNTIDE_DATA_DIR: join(home, 'data'),
+    RUNTIDE_PORT: '0',
+    ...env,
+  };
+}
+
+export async function startServerProcess({ home, env }: ServerProcessOptions = {}): Promise<ServerProcess> {
+  const folder = home ?? (await makeHome());
+  const child = spawn(process.execPath, [MAIN], { cwd: folder, env: serverEnv(folder, env) });
+  let output = '';
+  child.stdout.on('data', (chunk: Buffer) => (output += chunk.toString()));
+  child.stderr.on('data', (chunk: Buffer) => (output += chunk.toString()));
+  const url = await new Promise<string>((resolve, reject) => {
+    const look = () => {
+      const found = /Dashboard +(http:\S+)\/app\/[\s\S]*Data +/.exec(output)?.[1];
+      if (found) resolve(found);
+    };
+    child.stdout.on('data', look);
+    child.once('exit', (code, signal) => reject(new Error(`the server ended (${code ?? signal}):\n${output}`)));
+  });
+  const credentials = JSON.parse(await readFile(join(folder, '.config/runtide/credentials.json'), 'utf8')) as Record<
+    string,
+    { apiKey: string }
+  >;
+  return {
+    url,
+    apiKey: credentials[url]?.apiKey ?? '',
+    home: folder,
+    pid: child.pid as number,
+    output: () => output,
+    end: (signal = 'SIGTERM') => endProcess(child, signal),
+  };
+}
+
+async function endProcess(child: ChildProcess, signal: NodeJS.Signals): Promise<number | null> {
+  if (child.exitCode !== null || child.signalCode !== null) return child.exitCode;
+  const exited = once(child, 'exit');
+  child.kill(signal);
+  await exited;
+  return child.exitCode;
+}
