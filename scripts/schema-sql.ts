@@ -6,16 +6,21 @@ import { createRequire } from 'node:module';
 import { pathToFileURL } from 'node:url';
 import * as engine from '@prisma/schema-engine-wasm/schema_engine_bg';
 
+// TypeScript knows WebAssembly from the browser's library alone, which the server does not load.
+declare const WebAssembly: {
+  instantiate(bytes: Uint8Array, imports: object): Promise<{ instance: { exports: { __wbindgen_start(): void } } }>;
+};
+
 export async function schemaSql(schemaPath = new URL('../prisma/schema.prisma', import.meta.url)): Promise<string> {
   const wasmPath = createRequire(import.meta.url)
     .resolve('@prisma/schema-engine-wasm')
     .replace(/schema_engine\.js$/, 'schema_engine_bg.wasm');
   const { instance } = await WebAssembly.instantiate(readFileSync(wasmPath), {
-    './schema_engine_bg.js': engine as unknown as WebAssembly.ModuleImports,
+    './schema_engine_bg.js': engine,
   });
-  const bindings = engine as unknown as { __wbg_set_wasm(exports: WebAssembly.Exports): void };
+  const bindings = engine as unknown as { __wbg_set_wasm(exports: object): void };
   bindings.__wbg_set_wasm(instance.exports);
-  (instance.exports.__wbindgen_start as () => void)();
+  instance.exports.__wbindgen_start();
   const schema: [string, string][] = [['schema.prisma', readFileSync(schemaPath, 'utf8')]];
   // Comparing two models needs no database, but the engine opens one and asks for its version first.
   const connection = {

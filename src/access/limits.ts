@@ -1,0 +1,36 @@
+// Every limit on what a client controls, in one place; `server { limits }` shows them.
+
+export const limits = {
+  /** Bytes of one HTTP body or WebSocket message. */
+  bodyBytes: 16 * 1024 * 1024,
+  /** Points in one batch. */
+  batchPoints: 200_000,
+  /** Characters of a metric's name, a tag, and of names in general. */
+  nameLength: 256,
+  /** Bytes of a run's config, summary or environment as JSON. */
+  configBytes: 1024 * 1024,
+  /** Bytes of one point's metadata as JSON. */
+  metadataBytes: 16 * 1024,
+  notesLength: 100_000,
+  tagsPerRun: 100,
+  /** Objects in one page of a list. */
+  pageSize: 100,
+  /** Points in one page of `Run.points`. */
+  pointsPageSize: 100_000,
+  chartRuns: 1_000,
+  chartMetrics: 100,
+  chartBuckets: 10_000,
+  /** Runs that one `metrics` subscription may watch. */
+  subscriptionRuns: 1_000,
+  /** Open operations on one WebSocket. */
+  operationsPerSocket: 100,
+  /** Open WebSockets of one credential. */
+  socketsPerCredential: 100,
+  /** Of one GraphQL document. */
+  documentTokens: 5_000,
+  documentBytes: 100_000,
+  documentDepth: 15,
+  documentAliases: 60,
+  documentDirectives: 50,
+  documentRootFields: 30,
+} as const;

@@ -1,0 +1,59 @@
+// Sign-in links: printed by the server at start and by `npm run open`, good once and for fifteen minutes.
+import { v7 as uuidv7 } from 'uuid';
+import type { Db } from '../db/prisma.ts';
+import { RuntideError } from '../errors.ts';
+import { hashToken, isToken, makeToken } from './token.ts';
+
+const LINK_MINUTES = 15;
+
+/** Returns the token for the link's fragment, which browsers keep to themselves. */
+export async function createSignInLink(db: Db, userId: string): Promise<string> {
+  const token = makeToken('link');
+  const expiresAt = new Date(Date.now() + LINK_MINUTES * 60_000);
+  await db.signInLink.deleteMany({ where: { expiresAt: { lt: new Date() } } });
+  await db.signInLink.create({ data: { id: uuidv7(), userId, tokenHash: hashToken(token), expiresAt } });
+  return token;
+}
+
+export interface SignIn {
+  sessionToken: string;
+  expiresAt: Date;
+}
+
+/** Trades a link's token for a session. Of two at once one wins. */
+export async function signInByLink(
+  db: Db,
+  token: string,
+  from: { ipAddress: string | undefined; userAgent: string | undefined; sessionDays: number },
+): Promise<SignIn> {
+  const refused = new RuntideError(
+    'UNAUTHENTICATED',
+    'this link was used already, or is older than 15 minutes: `npm run open` prints a new one',
+  );
+  if (!isToken('link', token)) throw refused;
+  const tokenHash = hashToken(token);
+  const used = await db.signInLink.updateMany({
+    where: { tokenHash, usedAt: null, expiresAt: { gt: new Date() } },
+    data: { usedAt: new Date() },
+  });
+  if (used.count !== 1) throw refused;
+  const { userId } = await db.signInLink.findUniqueOrThrow({ where: { tokenHash } });
+  const sessionToken = makeToken('session');
+  const expiresAt = new Date(Date.now() + from.sessionDays * 86_400_000);
+  await db.session.deleteMany({ where: { userId, expiresAt: { lt: new Date() } } });
+  await db.session.create({
+    data: {
+      id: uuidv7(),
+      userId,
+      tokenHash: hashToken(sessionToken),
+      expiresAt,
+      ipAddress: from.ipAddress ?? null,
+      userAgent: from.userAgent?.slice(0, 500) ?? null,
+    },
+  });
+  return { sessionToken, expiresAt };
+}
+
+export async function signOut(db: Db, sessionToken: string): Promise<void> {
+  if (isToken('session', sessionToken)) await db.session.deleteMany({ where: { tokenHash: hashToken(sessionToken) } });
+}

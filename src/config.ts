@@ -1,0 +1,228 @@
+// Every variable that the server reads, in one table: nothing else in src/ looks at process.env. docs/configuration.md
+// and .env.example are printed from it (npm run docs:config).
+import { randomBytes } from 'node:crypto';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { isIP } from 'node:net';
+import { dirname, join, resolve } from 'node:path';
+
+export interface Variable<Value> {
+  name: string;
+  /** Other trackers' names for the same thing, read when `name` is not set. */
+  aliases: string[];
+  type: string;
+  /** The value without the variable, as a person would write it. */
+  defaultText: string;
+  bounds: string;
+  description: string;
+  secret: boolean;
+  /** Throws an Error that says what was expected. */
+  parse(text: string | undefined): Value;
+}
+
+type Options = { aliases?: string[]; description: string };
+
+function text(name: string, options: Options & { default: string; pattern?: RegExp; expected?: string }) {
+  return variable(name, 'text', options.default, options.expected ?? '', options, (value) => {
+    if (options.pattern && !options.pattern.test(value)) throw new Error(`expected ${options.expected}`);
+    return value;
+  });
+}
+
+function integer(name: string, options: Options & { default: number; min: number; max: number }) {
+  const bounds = `${options.min} to ${options.max}`;
+  return variable(name, 'integer', String(options.default), bounds, options, (value) => {
+    const number = Number(value);
+    if (!/^-?\d+$/.test(value) || number < options.min || number > options.max)
+      throw new Error(`expected an integer from ${bounds}`);
+    return number;
+  });
+}
+
+function choice<const Choice extends string>(name: string, choices: Choice[], options: Options & { default: Choice }) {
+  return variable(name, 'choice', options.default, choices.join(', '), options, (value): Choice => {
+    const found = choices.find((one) => one === value.toLowerCase());
+    if (!found) throw new Error(`expected one of ${choices.join(', ')}`);
+    return found;
+  });
+}
+
+function url(name: string, protocols: string[], options: Options & { origin?: boolean; defaultText: string }) {
+  const bounds = protocols.map((protocol) => `${protocol}//…`).join(' or ');
+  const found: Variable<string | undefined> = {
+    ...variable(name, 'URL', '', bounds, options, (value) => value),
+    defaultText: options.defaultText,
+    parse(value) {
+      if (!value) return undefined;
+      if (!URL.canParse(value) || !protocols.includes(new URL(value).protocol)) throw new Error(`expected ${bounds}`);
+      return options.origin ? originOf(value) : value;
+    },
+  };
+  return found;
+}
+
+function origins(name: string, options: Options) {
+  return variable(name, 'list of origins', '', 'separated by commas', options, (value) =>
+    value
+      .split(',')
+      .map((one) => one.trim())
+      .filter((one) => one !== '')
+      .map(originOf),
+  );
+}
+
+/** At least `minLength` characters and none of the examples that people copy; generated into the data folder. */
+function secret(name: string, options: Options & { minLength: number }) {
+  const found: Variable<string | undefined> = {
+    ...variable(name, 'secret', '', `at least ${options.minLength} characters`, options, (value) => value),
+    defaultText: 'generated into the data folder',
+    secret: true,
+    parse(value) {
+      if (!value) return undefined;
+      if (value.length < options.minLength) throw new Error(`expected at least ${options.minLength} characters`);
+      if (/^(.)\1+$|change.?me|example|secret.?key|your.|password|default|123456/i.test(value))
+        throw new Error('this looks like an example: make one with `openssl rand -base64 32`, or leave it out');
+      return value;
+    },
+  };
+  return found;
+}
+
+function variable<Value>(
+  name: string,
+  type: string,
+  defaultText: string,
+  bounds: string,
+  options: Options,
+  parse: (value: string) => Value,
+): Variable<Value> {
+  const { description, aliases = [] } = options;
+  const read = (value: string | undefined) => parse(value || defaultText);
+  return { name, aliases, type, defaultText, bounds, description, secret: false, parse: read };
+}
+
+function originOf(value: string): string {
+  if (!URL.canParse(value)) throw new Error(`expected an origin such as https://runs.example.org, not "${value}"`);
+  const parsed = new URL(value);
+  if (!/^https?:$/.test(parsed.protocol) || parsed.pathname !== '/' || parsed.search || parsed.username)
+    throw new Error(`expected an origin such as https://runs.example.org, not "${value}"`);
+  return parsed.origin;
+}
+
+export const variables = {
+  host: text('RUNTIDE_HOST', {
+    default: 'localhost',
+    pattern: /^[\w.:-]+$/,
+    expected: 'a host name or an address',
+    description:
+      'Where the server listens. `localhost` is this machine alone, by IPv4 and IPv6. Any other address needs `RUNTIDE_PUBLIC_URL`.',
+  }),
+  port: integer('RUNTIDE_PORT', {
+    default: 4000,
+    min: 0,
+    max: 65535,
+    description: 'The port of everything: pages, API, WebSocket. 0 takes a free one.',
+  }),
+  publicUrl: url('RUNTIDE_PUBLIC_URL', ['http:', 'https:'], {
+    origin: true,
+    defaultText: 'http://localhost:4000 (the port in use)',
+    description: 'The address by which people reach the server, for links and for the check of origins.',
+  }),
+  allowedOrigins: origins('RUNTIDE_ALLOWED_ORIGINS', {
+    description:
+      "Origins of pages elsewhere that may call the API with their visitor's session. The server's own needs no entry.",
+  }),
+  dataDir: text('RUNTIDE_DATA_DIR', {
+    default: '.runtide',
+    description: 'The folder of everything that is stored without another engine: database, secrets, objects.',
+  }),
+  databaseUrl: url('DATABASE_URL', ['postgres:', 'postgresql:'], {
+    defaultText: 'PostgreSQL 18, started by the server in the data folder',
+    description:
+      'A PostgreSQL 15 or later. `?schema=name` puts the tables into that schema, `?sslmode=verify-full` asks for TLS. The role needs no superuser rights.',
+  }),
+  databasePoolSize: integer('RUNTIDE_DATABASE_POOL_SIZE', {
+    default: 10,
+    min: 2,
+    max: 500,
+    description: 'Connections to the database that one server process opens at the most.',
+  }),
+  redisUrl: url('REDIS_URL', ['redis:', 'rediss:'], {
+    defaultText: 'the bus stays in the process',
+    description: 'A Redis or Valkey through which several server processes wake one another’s subscribers.',
+  }),
+  redisPrefix: text('RUNTIDE_REDIS_PREFIX', {
+    default: 'runtide',
+    pattern: /^[\w:.-]{1,64}$/,
+    expected: 'up to 64 letters, digits and _ : . -',
+    description: 'What every channel in Redis begins with, so that installations can share one.',
+  }),
+  sessionDays: integer('RUNTIDE_SESSION_DAYS', {
+    default: 30,
+    min: 1,
+    max: 365,
+    description: 'Days that a signed-in browser stays signed in.',
+  }),
+  metricsToken: secret('RUNTIDE_METRICS_TOKEN', {
+    minLength: 16,
+    description: 'What Prometheus sends as a Bearer token to read `/metrics`.',
+  }),
+  logLevel: choice('RUNTIDE_LOG_LEVEL', ['debug', 'info', 'warn', 'error', 'silent'], {
+    default: 'warn',
+    description: 'How much goes to the log (JSON lines on standard error).',
+  }),
+};
+
+type Parsed = { [Key in keyof typeof variables]: ReturnType<(typeof variables)[Key]['parse']> };
+
+export interface Config extends Parsed {
+  dataDir: string;
+  /** Listening on this machine alone. */
+  loopback: boolean;
+}
+
+export class ConfigError extends Error {
+  readonly problems: string[];
+  constructor(problems: string[]) {
+    super(`the configuration is wrong:\n${problems.map((problem) => `  ${problem}`).join('\n')}`);
+    this.problems = problems;
+  }
+}
+
+/** Reads `.env` of the current folder (the real environment wins) and then the environment; reports all errors at once. */
+export function loadConfig(): Config {
+  if (existsSync('.env')) process.loadEnvFile('.env');
+  return parseConfig(process.env);
+}
+
+export function parseConfig(environment: Record<string, string | undefined>): Config {
+  const problems: string[] = [];
+  const read: Record<string, unknown> = {};
+  for (const [key, one] of Object.entries(variables)) {
+    const name = [one.name, ...one.aliases].find((candidate) => environment[candidate]?.trim()) ?? one.name;
+    try {
+      read[key] = one.parse(environment[name]?.trim());
+    } catch (error) {
+      const shown = one.secret ? '' : ` (it is ${JSON.stringify(environment[name])})`;
+      problems.push(`${name}: ${(error as Error).message}${shown}`);
+    }
+  }
+  const parsed = read as Parsed;
+  const loopback =
+    parsed.host === 'localhost' || parsed.host === '::1' || (isIP(parsed.host) === 4 && parsed.host.startsWith('127.'));
+  if (parsed.host && !loopback && !parsed.publicUrl)
+    problems.push(
+      `RUNTIDE_PUBLIC_URL: needed because RUNTIDE_HOST is ${parsed.host}: the address by which people reach the server, such as https://runs.example.org`,
+    );
+  if (problems.length > 0) throw new ConfigError(problems);
+  return { ...parsed, loopback, dataDir: resolve(parsed.dataDir) };
+}
+
+/** A secret that nobody configured: made once, kept in the data folder, readable by its owner alone. */
+export function generatedSecret(dataDir: string, name: string): string {
+  const path = join(dataDir, 'secrets', name);
+  if (existsSync(path)) return readFileSync(path, 'utf8').trim();
+  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+  const made = randomBytes(32).toString('base64url');
+  writeFileSync(path, `${made}\n`, { mode: 0o600, flag: 'wx' });
+  return made;
+}

@@ -1,0 +1,67 @@
+// Turns what was thrown into what is answered, in one place: our own errors with their code, those of GraphQL itself as
+// INVALID_INPUT, a database that is away as UNAVAILABLE, and everything else masked, logged, and found by its request id.
+import { GraphQLError } from 'graphql';
+import { isUnavailable, type Log } from '../db/pool.ts';
+import { type ErrorCode, RuntideError } from '../errors.ts';
+
+const RETRY_MS = 1_000;
+
+export function present(error: GraphQLError, requestId: string, log: Log): GraphQLError {
+  const cause = error.originalError;
+  const ours = rootOf(cause);
+  if (ours) return rebuilt(error, ours.message, { code: ours.code, ...ours.details, requestId });
+  // Without a cause, or with one of GraphQL's: the document, its variables, or an argument is wrong.
+  if (cause === undefined || cause instanceof GraphQLError) {
+    const { http, ...extensions } = error.extensions;
+    return rebuilt(error, error.message, { code: 'INVALID_INPUT', ...extensions, requestId, ...(http ? { http } : {}) });
+  }
+  if (isUnavailable(cause)) {
+    log.warn({ err: cause, requestId, path: error.path }, 'the database is away');
+    return rebuilt(error, 'the database is away for the moment: try again', {
+      code: 'UNAVAILABLE',
+      retryAfterMs: RETRY_MS,
+      requestId,
+    });
+  }
+  log.error({ err: cause, requestId, path: error.path }, 'a request failed');
+  return rebuilt(error, `something went wrong here; the server's log says what, under ${requestId}`, {
+    code: 'INTERNAL',
+    requestId,
+  });
+}
+
+/** The answer of a request that did not get as far as GraphQL. */
+export function presentThrown(thrown: unknown, requestId: string, log: Log): { status: number; error: GraphQLError } {
+  const error = present(new GraphQLError('', { originalError: thrown as Error }), requestId, log);
+  return { status: STATUS[error.extensions.code as ErrorCode], error };
+}
+
+const STATUS: Record<ErrorCode, number> = {
+  UNAUTHENTICATED: 401,
+  FORBIDDEN: 403,
+  NOT_FOUND: 404,
+  INVALID_INPUT: 400,
+  CONFLICT: 409,
+  RATE_LIMITED: 429,
+  UNAVAILABLE: 503,
+  INTERNAL: 500,
+};
+
+function rootOf(cause: unknown): RuntideError | undefined {
+  let at = cause;
+  for (let depth = 0; depth < 5 && at; depth++) {
+    if (at instanceof RuntideError) return at;
+    at = (at as { originalError?: unknown }).originalError;
+  }
+  return undefined;
+}
+
+function rebuilt(error: GraphQLError, message: string, extensions: Record<string, unknown>): GraphQLError {
+  return new GraphQLError(message, {
+    nodes: error.nodes,
+    source: error.source,
+    positions: error.positions,
+    path: error.path,
+    extensions,
+  });
+}

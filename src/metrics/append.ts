@@ -1,0 +1,115 @@
+// The append: one statement and one commit, in which the writer's row accepts the batch number if it is new, the run's
+// head moves, and the journal row is inserted. Whole or not at all; the answer leaves after the commit.
+import type pg from 'pg';
+import { notFound } from '../access/access.ts';
+import { invalidInput, RuntideError } from '../errors.ts';
+import type { Batch } from './batch.ts';
+import { encodeColumns } from './codec.ts';
+
+export interface AppendInput {
+  runId: string;
+  /** Default: the run's newest. */
+  attempt: number | null;
+  /** With its number the batch counts once, however often and in whatever order it is sent. */
+  writer: { id: string; batch: number } | null;
+  /** Sent by the process itself, now, and so a sign of life; a delivery from a spool is none. */
+  alive: boolean;
+  batch: Batch;
+}
+
+export interface Appended {
+  duplicate: boolean;
+  /** Of this batch; for a duplicate, the run's newest. */
+  sequence: number;
+  attempt: number;
+  payload: Buffer;
+}
+
+/** Numbers above a writer's base that are taken before the base itself has come. */
+export const WINDOW = 64;
+
+export async function appendBatch(pool: pg.Pool, input: AppendInput): Promise<Appended> {
+  const payload = encodeColumns(input.batch.columns);
+  const { runId, attempt, writer } = input;
+  // Twice at the most: a number that was above a new writer's window may have come into it meanwhile.
+  for (let tries = 0; tries < 3; tries++) {
+    const { rows } = await pool.query<{ sequence: number; attempt: number }>({
+      name: 'append',
+      text: APPEND,
+      values: [runId, writer?.id ?? null, writer?.batch ?? null, attempt, input.alive, input.batch.pointCount, payload],
+    });
+    const accepted = rows[0];
+    if (accepted) return { duplicate: false, sequence: accepted.sequence, attempt: accepted.attempt, payload };
+    const refused = await explain(pool, input);
+    if (refused) return { duplicate: true, sequence: refused.sequence, attempt: refused.attempt, payload };
+  }
+  throw new RuntideError('UNAVAILABLE', 'the batch could not be placed: send it again', { retryAfterMs: 100 });
+}
+
+/** Why nothing was inserted: a duplicate is returned, a wrong batch thrown, and null means that it is right by now. */
+async function explain(pool: pg.Pool, input: AppendInput): Promise<{ sequence: number; attempt: number } | null> {
+  const { writer, attempt } = input;
+  const { rows } = await pool.query<{ sequence: number; attempt: number; base: number | null; accepted: string | null }>(
+    `SELECT h.sequence, h.attempt, w.base, w.accepted
+     FROM run_head h LEFT JOIN run_writer w ON w.run_id = h.run_id AND w.writer = $2
+     WHERE h.run_id = $1`,
+    [input.runId, writer?.id ?? null],
+  );
+  const head = rows[0];
+  if (!head) throw notFound(`run as ${input.runId}`);
+  if (attempt !== null && (attempt < 1 || attempt > head.attempt))
+    throw invalidInput(`attempt must be one of 1 to ${head.attempt}; it is ${attempt}`, { field: 'attempt' });
+  if (!writer) return null;
+  const base = head.base ?? 1;
+  if (writer.batch >= base + WINDOW)
+    throw new RuntideError(
+      'CONFLICT',
+      `batch ${writer.batch} is too far ahead: send batch ${base} first (up to ${base + WINDOW - 1} may be under way)`,
+      { field: 'batch', base },
+    );
+  const known = writer.batch < base || head.accepted?.[writer.batch - base] === '1';
+  return known ? { sequence: head.sequence, attempt: head.attempt } : null;
+}
+
+// `accepted` is 64 bits from `base` on, the leftmost is `base` itself. (bit(64), because >> on bigint extends the sign.)
+// The upsert waits for another one of the same writer and then sees what it did: of the same number sent twice at
+// once one is accepted. A writer that is not there yet may begin with any number of its first window; a row is never
+// deleted, so EXISTS in the statement's snapshot is enough for the others.
+const APPEND = `
+WITH input AS (
+  SELECT $1::uuid AS run_id, $2::text AS writer, $3::bigint AS batch, $4::int AS attempt,
+         $5::boolean AS alive, $6::int AS point_count, $7::bytea AS payload
+), valid AS (
+  SELECT i.run_id, i.writer, i.batch, coalesce(i.attempt, h.attempt) AS attempt, i.alive, i.point_count, i.payload
+  FROM input i JOIN run_head h ON h.run_id = i.run_id
+  WHERE coalesce(i.attempt, h.attempt) BETWEEN 1 AND h.attempt
+), counted AS (
+  INSERT INTO run_writer AS w (run_id, writer, base, accepted, batch)
+  SELECT v.run_id, v.writer,
+         CASE WHEN v.batch = 1 THEN 2 ELSE 1 END,
+         CASE WHEN v.batch BETWEEN 2 AND ${WINDOW} THEN set_bit(0::bigint::bit(64), v.batch::int - 1, 1) ELSE 0::bigint::bit(64) END,
+         v.batch
+  FROM valid v
+  WHERE v.writer IS NOT NULL
+    AND (v.batch <= ${WINDOW} OR EXISTS (SELECT FROM run_writer x WHERE x.run_id = v.run_id AND x.writer = v.writer))
+  ON CONFLICT (run_id, writer) DO UPDATE SET (base, accepted, batch) = (
+    SELECT w.base + ones, marked << ones, EXCLUDED.batch
+    FROM (SELECT set_bit(w.accepted, (EXCLUDED.batch - w.base)::int, 1) AS marked) m,
+         LATERAL (SELECT coalesce(nullif(position(B'0' IN marked), 0) - 1, ${WINDOW}) AS ones) o
+  )
+  WHERE CASE WHEN EXCLUDED.batch BETWEEN w.base AND w.base + ${WINDOW - 1}
+             THEN get_bit(w.accepted, (EXCLUDED.batch - w.base)::int) = 0 ELSE false END
+  RETURNING w.run_id, w.writer
+), moved AS (
+  UPDATE run_head h
+  SET sequence = h.sequence + 1,
+      heartbeat_at = CASE WHEN v.alive AND v.attempt = h.attempt THEN clock_timestamp() ELSE h.heartbeat_at END
+  FROM valid v
+  WHERE h.run_id = v.run_id
+    AND (v.writer IS NULL OR EXISTS (SELECT FROM counted c WHERE c.run_id = v.run_id AND c.writer = v.writer))
+  RETURNING h.run_id, h.sequence, v.attempt, v.point_count, v.payload
+), written AS (
+  INSERT INTO journal (run_id, sequence, attempt, point_count, payload)
+  SELECT run_id, sequence, attempt, point_count, payload FROM moved
+)
+SELECT sequence, attempt FROM moved`;

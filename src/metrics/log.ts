@@ -1,0 +1,70 @@
+// What `logMetrics` does: check, append, and only then wake whoever watches.
+import type pg from 'pg';
+import type { Access } from '../access/access.ts';
+import { limits } from '../access/limits.ts';
+import type { Bus } from '../bus/bus.ts';
+import { invalidInput } from '../errors.ts';
+import { publishBatch } from '../live/channels.ts';
+import { requireRun, type RunPlaces } from '../runs/find.ts';
+import { markAlive } from '../runs/heartbeat.ts';
+import { appendBatch } from './append.ts';
+import { makeBatch, type MetricColumnsInput, type PointInput } from './batch.ts';
+
+export interface LogMetricsInput {
+  runId: string;
+  attempt?: number | null | undefined;
+  writer?: string | null | undefined;
+  batch?: number | null | undefined;
+  late?: boolean | null | undefined;
+  metrics?: MetricColumnsInput[] | null | undefined;
+  points?: PointInput[] | null | undefined;
+}
+
+export interface Logged {
+  accepted: number;
+  duplicate: boolean;
+  cursor: string;
+}
+
+export async function logMetrics(
+  { pool, bus, places }: { pool: pg.Pool; bus: Bus; places: RunPlaces },
+  access: Access,
+  input: LogMetricsInput,
+): Promise<Logged> {
+  const writer = checkWriter(input);
+  const batch = makeBatch(input.metrics ?? [], input.points ?? []);
+  const place = await requireRun(places, access, input.runId, 'WRITE');
+  const alive = input.late !== true;
+  const appended = await appendBatch(pool, {
+    runId: place.runId,
+    attempt: input.attempt ?? null,
+    writer,
+    alive,
+    batch,
+  });
+  if (!appended.duplicate) {
+    publishBatch(bus, place.runId, appended);
+    // A run that was only announced begins with its first batch.
+    if (appended.sequence === 1 && alive) await markAlive({ pool, bus }, place);
+  }
+  return {
+    accepted: appended.duplicate ? 0 : batch.pointCount,
+    duplicate: appended.duplicate,
+    cursor: String(appended.sequence),
+  };
+}
+
+function checkWriter({ writer, batch }: LogMetricsInput): { id: string; batch: number } | null {
+  if (writer == null && batch == null) return null;
+  if (writer == null || batch == null)
+    throw invalidInput('writer and batch go together: send both, or neither', {
+      field: writer == null ? 'writer' : 'batch',
+    });
+  if (writer.length === 0 || writer.length > limits.nameLength || !/^[\x21-\x7e]+$/.test(writer))
+    throw invalidInput(`writer must have 1 to ${limits.nameLength} printable ASCII characters and no spaces`, {
+      field: 'writer',
+    });
+  if (!Number.isSafeInteger(batch) || batch < 1)
+    throw invalidInput(`batch must be an integer from 1 on; it is ${batch}`, { field: 'batch' });
+  return { id: writer, batch };
+}

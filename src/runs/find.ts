@@ -1,0 +1,87 @@
+// Looks up projects and runs for somebody: what they may not see is NOT_FOUND, like what does not exist.
+import { type Access, notFound, requireScope, type Scope, workspaceIdsFor } from '../access/access.ts';
+import type { Db } from '../db/prisma.ts';
+import { isId } from './text.ts';
+
+export interface RunPlace {
+  runId: string;
+  projectId: string;
+  workspaceId: string;
+}
+
+/** Where runs are. A run never moves, so that what was found once need not be asked again. */
+export interface RunPlaces {
+  find(runIds: readonly string[]): Promise<Map<string, RunPlace>>;
+  forget(runId: string): void;
+}
+
+const REMEMBERED = 50_000;
+
+export function createRunPlaces(db: Db): RunPlaces {
+  const remembered = new Map<string, RunPlace>();
+  return {
+    async find(runIds) {
+      const missing = [...new Set(runIds)].filter((id) => !remembered.has(id) && isId(id));
+      const places = new Map<string, RunPlace>();
+      if (missing.length > 0) {
+        const found = await db.run.findMany({
+          where: { id: { in: missing } },
+          select: { id: true, projectId: true, project: { select: { workspaceId: true } } },
+        });
+        for (const { id, projectId, project } of found) {
+          const place = { runId: id, projectId, workspaceId: project.workspaceId };
+          places.set(id, place);
+          remembered.set(id, place);
+          if (remembered.size > REMEMBERED) remembered.delete(remembered.keys().next().value as string);
+        }
+      }
+      for (const id of runIds) {
+        const place = places.get(id) ?? remembered.get(id.toLowerCase());
+        if (place) places.set(id, place);
+      }
+      return places;
+    },
+    forget: (runId) => remembered.delete(runId),
+  };
+}
+
+export async function requireRuns(
+  places: RunPlaces,
+  access: Access,
+  runIds: readonly string[],
+  scope: Scope,
+): Promise<RunPlace[]> {
+  const found = await places.find(runIds);
+  return runIds.map((id) => {
+    const place = found.get(id);
+    if (!place) throw notFound(`run as ${id.slice(0, 64)}`);
+    requireScope(access, place.workspaceId, scope, `run as ${id}`);
+    return place;
+  });
+}
+
+export async function requireRun(places: RunPlaces, access: Access, runId: string, scope: Scope): Promise<RunPlace> {
+  const [place] = await requireRuns(places, access, [runId], scope);
+  return place as RunPlace;
+}
+
+export interface WorkspacePlace {
+  id: string;
+  slug: string;
+}
+
+/** The workspace of that slug, or where there is none named, the credential's own. */
+export async function requireWorkspace(
+  db: Db,
+  access: Access,
+  slug: string | null | undefined,
+  scope: Scope,
+): Promise<WorkspacePlace> {
+  const found = await db.workspace.findFirst({
+    where: slug == null ? { id: access.homeWorkspaceId } : { slug, id: { in: workspaceIdsFor(access, 'READ') } },
+    select: { id: true, slug: true },
+  });
+  if (!found) throw notFound(slug == null ? 'workspace' : `workspace as ${slug.slice(0, 64)}`);
+  requireScope(access, found.id, scope, `workspace as ${found.slug}`);
+  return found;
+}

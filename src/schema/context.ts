@@ -1,0 +1,28 @@
+// What every resolver is given. One context for HTTP, WebSocket and SSE.
+import type pg from 'pg';
+import type { Access } from '../access/access.ts';
+import type { Bus } from '../bus/bus.ts';
+import type { Log } from '../db/pool.ts';
+import type { Db } from '../db/prisma.ts';
+import type { Feeds } from '../live/feeds.ts';
+import type { RunFeeds } from '../live/watch-runs.ts';
+import type { RunPlaces } from '../runs/find.ts';
+
+/** What the process is made of; the same for all requests. */
+export interface Engines {
+  db: Db;
+  pool: pg.Pool;
+  bus: Bus;
+  places: RunPlaces;
+  feeds: Feeds;
+  runFeeds: RunFeeds;
+  log: Log;
+  /** The address by which people reach the server. */
+  url(): string;
+}
+
+export interface Context extends Engines {
+  /** Null: nobody is signed in. */
+  access: Access | null;
+  requestId: string;
+}

@@ -1,0 +1,15 @@
+// The GraphQL schema: one file a type, each brings its queries and mutations with it.
+import './scalars.ts';
+import './server-info.ts';
+import './viewer.ts';
+import './workspace.ts';
+import './project.ts';
+import './run.ts';
+import './run-mutations.ts';
+import './metric.ts';
+import './chart.ts';
+import './log-metrics.ts';
+import './live.ts';
+import { builder } from './builder.ts';
+
+export const schema = builder.toSchema();

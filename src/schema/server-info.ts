@@ -1,0 +1,39 @@
+import { limits } from '../access/limits.ts';
+import { version } from '../version.ts';
+import { builder } from './builder.ts';
+
+const ServerInfo = builder.objectRef<{ version: string; url: string }>('ServerInfo').implement({
+  description: 'What this server is and what it takes. Open to anyone.',
+  fields: (t) => ({
+    version: t.exposeString('version', { description: 'The version of Runtide, such as "0.1.0".' }),
+    url: t.exposeString('url', { description: 'The address by which people reach it.' }),
+    limits: t.field({
+      type: Limits,
+      description: 'Limits on what clients send; what is over them is refused whole.',
+      resolve: () => limits,
+    }),
+  }),
+});
+
+const Limits = builder.objectRef<typeof limits>('Limits').implement({
+  description: 'Limits on what clients send.',
+  fields: (t) => ({
+    bodyBytes: t.exposeInt('bodyBytes', { description: 'Bytes of one HTTP body or WebSocket message.' }),
+    batchPoints: t.exposeInt('batchPoints', { description: 'Points in one batch.' }),
+    nameLength: t.exposeInt('nameLength', { description: 'Characters of a name or a tag.' }),
+    configBytes: t.exposeInt('configBytes', { description: 'Bytes of a config, summary or environment as JSON.' }),
+    metadataBytes: t.exposeInt('metadataBytes', { description: "Bytes of one point's metadata as JSON." }),
+    pageSize: t.exposeInt('pageSize', { description: 'Objects in one page of a list.' }),
+    pointsPageSize: t.exposeInt('pointsPageSize', { description: 'Points in one page of `Run.points`.' }),
+    chartBuckets: t.exposeInt('chartBuckets', { description: 'Buckets of one chart.' }),
+    subscriptionRuns: t.exposeInt('subscriptionRuns', { description: 'Runs that one `metrics` subscription watches.' }),
+  }),
+});
+
+builder.queryField('server', (t) =>
+  t.field({
+    type: ServerInfo,
+    description: 'What this server is. The only field that needs no credential.',
+    resolve: (_, __, { url }) => ({ version, url: url() }),
+  }),
+);

@@ -1,0 +1,33 @@
+import { requireAccess, workspaceIdsFor } from '../access/access.ts';
+import { builder } from './builder.ts';
+
+builder.prismaObject('User', {
+  name: 'Viewer',
+  description: 'Who is asking.',
+  fields: (t) => ({
+    id: t.exposeID('id', { description: 'The id of the person.' }),
+    name: t.exposeString('name', { description: 'What the person is called.' }),
+    email: t.exposeString('email', { description: 'The e-mail address.' }),
+    image: t.exposeString('image', { nullable: true, description: 'The address of a picture.' }),
+    workspaces: t.prismaField({
+      type: ['Workspace'],
+      description: 'The workspaces that this credential reaches, by name.',
+      resolve: (query, _, __, { db, access }) =>
+        db.workspace.findMany({
+          ...query,
+          where: { id: { in: workspaceIdsFor(requireAccess(access), 'READ') } },
+          orderBy: [{ name: 'asc' }, { id: 'asc' }],
+        }),
+    }),
+  }),
+});
+
+builder.queryField('viewer', (t) =>
+  t.prismaField({
+    type: 'User',
+    nullable: true,
+    description: 'Who is asking; null when nobody is signed in.',
+    resolve: (query, _, __, { db, access }) =>
+      access && db.user.findUnique({ ...query, where: { id: access.userId } }),
+  }),
+);

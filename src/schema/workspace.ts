@@ -1,0 +1,51 @@
+import { requireAccess, workspaceIdsFor } from '../access/access.ts';
+import { WorkspaceRole } from '../generated/prisma/enums.ts';
+import { builder } from './builder.ts';
+
+const RoleType = builder.enumType(WorkspaceRole, {
+  name: 'WorkspaceRole',
+  description: 'What a member of a workspace may do.',
+});
+
+builder.prismaObject('Workspace', {
+  description: 'A group of people and their projects.',
+  fields: (t) => ({
+    id: t.exposeID('id', { description: 'The id (UUID).' }),
+    slug: t.exposeString('slug', { description: 'Its name in addresses: `personal`.' }),
+    name: t.exposeString('name', { description: 'What it is called.' }),
+    description: t.exposeString('description', { description: 'What it is for, Markdown.' }),
+    createdAt: t.expose('createdAt', { type: 'DateTime', description: 'When it was made.' }),
+    viewerRole: t.field({
+      type: RoleType,
+      description: 'The role of whoever is asking.',
+      select: (_, { access }) => ({
+        memberships: { where: { userId: requireAccess(access).userId }, select: { role: true } },
+      }),
+      resolve: ({ memberships }) => memberships[0]?.role ?? 'VIEWER',
+    }),
+    projects: t.relatedConnection('projects', {
+      cursor: 'id',
+      totalCount: true,
+      description: 'Its projects, the newest first.',
+      args: { search: t.arg.string({ description: 'Only those with this in their name, upper or lower case.' }) },
+      query: ({ search }) => ({
+        ...(search ? { where: { name: { contains: search, mode: 'insensitive' as const } } } : {}),
+        orderBy: [{ createdAt: 'desc' as const }, { id: 'desc' as const }],
+      }),
+    }),
+  }),
+});
+
+builder.queryField('workspace', (t) =>
+  t.prismaField({
+    type: 'Workspace',
+    nullable: true,
+    description: 'A workspace by its slug; null when it does not exist or may not be seen.',
+    args: { slug: t.arg.string({ required: true, description: 'Such as `personal`.' }) },
+    resolve: (query, _, { slug }, { db, access }) =>
+      db.workspace.findFirst({
+        ...query,
+        where: { slug, id: { in: workspaceIdsFor(requireAccess(access), 'READ') } },
+      }),
+  }),
+);
