@@ -151,7 +151,7 @@ export const chartsDocument = graphql(`
 `);
 
 export const metricsDocument = graphql(`
-  subscription Metrics($input: MetricsInput!) {
+  subscription Metrics($input: MetricsSubscriptionInput!) {
     metrics(input: $input) {
       type: __typename
       ... on MetricsAppended {

@@ -99,6 +99,7 @@ export function watchProject(projectId: string, changed?: (change: RunChange) =>
     get missing() {
       return missing;
     },
+    refresh: () => void read(),
     loadMore: async () => {
       pages++;
       await read();
