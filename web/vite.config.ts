@@ -28,7 +28,8 @@ function withoutInlineScript(inner: Adapter, folder: string): Adapter {
 const withoutInlineStyle: Plugin = {
   name: 'without-inline-style',
   enforce: 'pre',
-  transform: (code, id) => (id.endsWith('/components/root.svelte') ? code.replace(/\sstyle="[^"]*"/, '') : null),
+  transform: (code, id) =>
+    id.endsWith('/components/root.svelte') ? { code: code.replace(/\sstyle="[^"]*"/, ''), map: null } : null,
 };
 
 // In development the page runs on vite and talks to a server beside it.
