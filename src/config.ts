@@ -3,6 +3,7 @@
 import { randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { isIP } from 'node:net';
+import { homedir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 
 export interface Variable<Value> {
@@ -178,6 +179,10 @@ export interface Config extends Parsed {
   dataDir: string;
   /** Listening on this machine alone. */
   loopback: boolean;
+  /** Where this user's programs find the keys of servers. */
+  credentialsPath: string;
+  /** What the first person is called until they say otherwise. */
+  userName: string;
 }
 
 export class ConfigError extends Error {
@@ -214,7 +219,14 @@ export function parseConfig(environment: Record<string, string | undefined>): Co
       `RUNTIDE_PUBLIC_URL: needed because RUNTIDE_HOST is ${parsed.host}: the address by which people reach the server, such as https://runs.example.org`,
     );
   if (problems.length > 0) throw new ConfigError(problems);
-  return { ...parsed, loopback, dataDir: resolve(parsed.dataDir) };
+  const home = environment.XDG_CONFIG_HOME || join(environment.HOME || homedir(), '.config');
+  return {
+    ...parsed,
+    loopback,
+    dataDir: resolve(parsed.dataDir),
+    credentialsPath: join(home, 'runtide', 'credentials.json'),
+    userName: environment.USER || environment.LOGNAME || 'owner',
+  };
 }
 
 /** A secret that nobody configured: made once, kept in the data folder, readable by its owner alone. */

@@ -43,7 +43,10 @@ export function requireScope(access: Access, workspaceId: string, scope: Scope, 
   const scopes = access.workspaces.get(workspaceId);
   if (!scopes?.has('READ') && !(scope === 'WRITE' && scopes?.has('WRITE'))) throw notFound(what);
   if (!scopes.has(scope))
-    throw new RuntideError('FORBIDDEN', `this credential may not do that: it lacks the scope ${scope} in the workspace`);
+    throw new RuntideError(
+      'FORBIDDEN',
+      `this credential may not do that: it lacks the scope ${scope} in the workspace`,
+    );
 }
 
 export function notFound(what: string): RuntideError {

@@ -64,7 +64,8 @@ async function apiKey(db: Db, { authorization }: Presented): Promise<Access | nu
     include: { workspace: { include: { memberships: true } } },
   });
   if (!found || found.revokedAt) throw unauthenticated('the API key is unknown or was revoked: make a new one');
-  if (found.expiresAt && found.expiresAt <= new Date()) throw unauthenticated('the API key has expired: make a new one');
+  if (found.expiresAt && found.expiresAt <= new Date())
+    throw unauthenticated('the API key has expired: make a new one');
   // A key can do no more than the person who made it.
   const membership = found.workspace.memberships.find(({ userId }) => userId === found.userId);
   if (!membership) throw unauthenticated('the API key belongs to somebody who left the workspace');

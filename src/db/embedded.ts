@@ -2,7 +2,6 @@
 // when it dies, stops it. The caller holds the data folder's lock: a PostgreSQL found running here has lost its server,
 // and is stopped.
 import { resolve } from 'node:path';
-import type { Logger } from 'pino';
 import {
   boundLog,
   connectionString,
@@ -16,8 +15,9 @@ import { errorCode, folderError } from './files.ts';
 import { findPostgres } from './postgres-program.ts';
 import { type Launch, STOP_STEPS, endPostmaster, pause, startOnFreePort, startPatiently } from './postmaster.ts';
 import { endProcess, processStart, runsIn, waitGone } from './process.ts';
+import type { Log as PoolLog } from './pool.ts';
 
-export type Log = Pick<Logger, 'info' | 'warn' | 'error'>;
+type Log = Pick<PoolLog, 'info' | 'warn' | 'error'>;
 
 export interface EmbeddedPostgres {
   /** Stays good over restarts: PostgreSQL comes back on the same port with the same password. */

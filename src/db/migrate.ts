@@ -124,7 +124,8 @@ async function withClient<Result>(
   const client = new pg.Client({ connectionString: url.href, application_name: 'runtide migrate' });
   await client.connect();
   try {
-    if (schema !== undefined) await client.query(`SELECT set_config('search_path', $1, false)`, [pg.escapeIdentifier(schema)]);
+    if (schema !== undefined)
+      await client.query(`SELECT set_config('search_path', $1, false)`, [pg.escapeIdentifier(schema)]);
     return await work(client, schema);
   } finally {
     // Ends the session, and with it the lock.

@@ -42,7 +42,9 @@ export function createPool({ connectionString, size, log }: PoolOptions): pg.Poo
     statement_timeout: 30_000,
     idle_in_transaction_session_timeout: 30_000,
     keepAlive: true,
-    ...(schema === undefined ? {} : { options: `-c search_path=${pg.escapeIdentifier(schema).replaceAll(' ', '\\ ')}` }),
+    ...(schema === undefined
+      ? {}
+      : { options: `-c search_path=${pg.escapeIdentifier(schema).replaceAll(' ', '\\ ')}` }),
   });
   // A connection that dies while idle is the pool's to replace; without a listener it would end the process.
   pool.on('error', (error) => log.warn({ err: error }, 'an idle database connection was lost'));

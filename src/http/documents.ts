@@ -81,7 +81,9 @@ export function limitsRule(context: ValidationContext): ASTVisitor {
       const size = ofSelections(node.selectionSet);
       const check = (what: string, has: number, most: number) => {
         if (has > most)
-          context.reportError(new GraphQLError(`an operation may have ${most} ${what}; this one has ${has}`, { nodes: node }));
+          context.reportError(
+            new GraphQLError(`an operation may have ${most} ${what}; this one has ${has}`, { nodes: node }),
+          );
       };
       check('levels of fields', size.depth, limits.documentDepth);
       check('aliases', size.aliases, limits.documentAliases);

@@ -14,7 +14,11 @@ import type { GraphiQL } from './graphiql.ts';
 import { presentThrown, present } from './present.ts';
 
 export interface GraphQLOverHttp {
-  handle(request: IncomingMessage, response: ServerResponse, about: { requestId: string; trusted: boolean }): Promise<void>;
+  handle(
+    request: IncomingMessage,
+    response: ServerResponse,
+    about: { requestId: string; trusted: boolean },
+  ): Promise<void>;
 }
 
 export function createGraphQLOverHttp(
@@ -89,7 +93,7 @@ function presentPlugin(log: Log): Plugin<Context> {
       : result;
   return {
     onResultProcess({ result, setResult, serverContext }) {
-      const requestId = (serverContext as Context | undefined)?.requestId ?? '';
+      const requestId = (serverContext as unknown as Context | undefined)?.requestId ?? '';
       if (Array.isArray(result)) return;
       if (Symbol.asyncIterator in result) {
         const source = result as AsyncIterable<ExecutionResult>;

@@ -13,7 +13,12 @@ export function present(error: GraphQLError, requestId: string, log: Log): Graph
   // Without a cause, or with one of GraphQL's: the document, its variables, or an argument is wrong.
   if (cause === undefined || cause instanceof GraphQLError) {
     const { http, ...extensions } = error.extensions;
-    return rebuilt(error, error.message, { code: 'INVALID_INPUT', ...extensions, requestId, ...(http ? { http } : {}) });
+    return rebuilt(error, error.message, {
+      code: 'INVALID_INPUT',
+      ...extensions,
+      requestId,
+      ...(http ? { http } : {}),
+    });
   }
   if (isUnavailable(cause)) {
     log.warn({ err: cause, requestId, path: error.path }, 'the database is away');

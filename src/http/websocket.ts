@@ -29,7 +29,7 @@ export interface GraphQLOverWebSocket {
 const RECHECK_MS = 3_000;
 const INIT_WAIT_MS = 10_000;
 
-interface Extra {
+interface Extra extends Record<PropertyKey, unknown> {
   request: IncomingMessage;
   socket: { close(code: number, reason: string): void };
   presented?: Presented;
@@ -58,7 +58,8 @@ export function createGraphQLOverWebSocket(
           // A database that is away says nothing about the credential.
           error instanceof RuntideError ? null : undefined,
         );
-        if (access === null) socket.extra.socket.close(CloseCode.Forbidden, 'The credential was revoked or has expired');
+        if (access === null)
+          socket.extra.socket.close(CloseCode.Forbidden, 'The credential was revoked or has expired');
       }),
     );
   };
@@ -128,9 +129,7 @@ export function createGraphQLOverWebSocket(
         return { ...result, errors: result.errors.map((error) => present(error, requestId, log).toJSON()) };
       },
       onError: (_socket, _id, _payload, errors) =>
-        errors.map((error) =>
-          (error.extensions.requestId ? error : present(error, uuidv7(), log)).toJSON(),
-        ),
+        errors.map((error) => (error.extensions.requestId ? error : present(error, uuidv7(), log)).toJSON()),
     },
     wss as never,
   );
@@ -138,7 +137,9 @@ export function createGraphQLOverWebSocket(
   return {
     upgrade(request, socket, head) {
       if (!origins.allows(request)) {
-        socket.end('HTTP/1.1 403 Forbidden\r\nconnection: close\r\n\r\nThis origin is not in RUNTIDE_ALLOWED_ORIGINS.\n');
+        socket.end(
+          'HTTP/1.1 403 Forbidden\r\nconnection: close\r\n\r\nThis origin is not in RUNTIDE_ALLOWED_ORIGINS.\n',
+        );
         return;
       }
       wss.handleUpgrade(request, socket, head, (client) => {

@@ -28,7 +28,11 @@ export function runsChannel(projectId: string): string {
   return `runs:${projectId}`;
 }
 
-export function publishBatch(bus: Bus, runId: string, message: { sequence: number; attempt: number; payload: Buffer }): void {
+export function publishBatch(
+  bus: Bus,
+  runId: string,
+  message: { sequence: number; attempt: number; payload: Buffer },
+): void {
   const carried = message.payload.length <= CARRIED_BYTES;
   const header = Buffer.alloc(HEADER_BYTES);
   header.writeDoubleLE(message.sequence, 0);

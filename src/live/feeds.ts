@@ -77,7 +77,9 @@ export function createFeeds({ pool, bus, log }: { pool: pg.Pool; bus: Bus; log: 
         feed.listeners.delete(listener);
         if (feed.listeners.size > 0 || feeds.get(runId) !== feed) return;
         feeds.delete(runId);
-        feed.heard.then((unsubscribe) => unsubscribe()).catch((error: unknown) => log.debug({ err: error }, 'unsubscribe'));
+        feed.heard
+          .then((unsubscribe) => unsubscribe())
+          .catch((error: unknown) => log.debug({ err: error }, 'unsubscribe'));
       };
       try {
         await feed.heard;

@@ -234,7 +234,13 @@ function mergeBatches(
     const metadata = group.some((one) => one.metadata)
       ? group.flatMap((one) => one.metadata ?? Array.from(one.steps, () => null))
       : null;
-    return { ...first, steps: joined(group, 'steps'), times: joined(group, 'times'), values: joined(group, 'values'), metadata };
+    return {
+      ...first,
+      steps: joined(group, 'steps'),
+      times: joined(group, 'times'),
+      values: joined(group, 'values'),
+      metadata,
+    };
   });
 }
 

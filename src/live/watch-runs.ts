@@ -58,7 +58,9 @@ export function createRunFeeds({ db, pool, bus, log }: { db: Db; pool: pg.Pool; 
   const changed = (runId: string, type: RunEventType) => {
     pending.set(runId, pending.get(runId) === 'CREATED' ? 'CREATED' : type);
     gathering ??= setTimeout(() => {
-      tell().catch((error: unknown) => log.debug({ err: error }, 'changed runs could not be read; the next look covers it'));
+      tell().catch((error: unknown) =>
+        log.debug({ err: error }, 'changed runs could not be read; the next look covers it'),
+      );
     }, GATHER_MS);
   };
   const look = async () => {

@@ -49,7 +49,12 @@ export async function appendBatch(pool: pg.Pool, input: AppendInput): Promise<Ap
 /** Why nothing was inserted: a duplicate is returned, a wrong batch thrown, and null means that it is right by now. */
 async function explain(pool: pg.Pool, input: AppendInput): Promise<{ sequence: number; attempt: number } | null> {
   const { writer, attempt } = input;
-  const { rows } = await pool.query<{ sequence: number; attempt: number; base: number | null; accepted: string | null }>(
+  const { rows } = await pool.query<{
+    sequence: number;
+    attempt: number;
+    base: number | null;
+    accepted: string | null;
+  }>(
     `SELECT h.sequence, h.attempt, w.base, w.accepted
      FROM run_head h LEFT JOIN run_writer w ON w.run_id = h.run_id AND w.writer = $2
      WHERE h.run_id = $1`,

@@ -79,7 +79,9 @@ function gather(points: readonly PointInput[], now: number): MetricColumns[] {
   }
   return [...groups.values()].map((group) => {
     const [head] = group as [{ index: number; input: PointInput }];
-    const metadata = group.map(({ index, input }) => readOneMetadata(input.metadata ?? null, `points[${index}].metadata`));
+    const metadata = group.map(({ index, input }) =>
+      readOneMetadata(input.metadata ?? null, `points[${index}].metadata`),
+    );
     return {
       name: checkMetricName(head.input.name, `points[${head.index}].name`, 1),
       tag: checkMetricName(head.input.tag ?? '', `points[${head.index}].tag`, 0),

@@ -14,6 +14,9 @@ export async function readHeads(pool: pg.Pool, runIds: readonly string[]): Promi
     values: [[...new Set(runIds)]],
   });
   return new Map(
-    rows.map(({ run_id, sequence, attempt, heartbeat_at }) => [run_id, { sequence, attempt, heartbeatAt: heartbeat_at }]),
+    rows.map(({ run_id, sequence, attempt, heartbeat_at }) => [
+      run_id,
+      { sequence, attempt, heartbeatAt: heartbeat_at },
+    ]),
   );
 }

@@ -70,9 +70,21 @@ const ChartType = builder.objectRef<Chart>('Chart').implement({
     times: t.expose('times', { type: 'Times', description: 'Its time, ms since the Unix epoch.' }),
     first: t.expose('first', { type: 'Values', description: 'The first value of each bucket.' }),
     last: t.expose('last', { type: 'Values', description: 'The last value of each bucket.' }),
-    min: t.field({ type: 'Values', description: 'The least finite value; null: there is none.', resolve: ({ min }) => nullForNaN(min) }),
-    max: t.field({ type: 'Values', description: 'The greatest finite value; null: there is none.', resolve: ({ max }) => nullForNaN(max) }),
-    mean: t.field({ type: 'Values', description: 'The mean of the finite values; null: there is none.', resolve: ({ mean }) => nullForNaN(mean) }),
+    min: t.field({
+      type: 'Values',
+      description: 'The least finite value; null: there is none.',
+      resolve: ({ min }) => nullForNaN(min),
+    }),
+    max: t.field({
+      type: 'Values',
+      description: 'The greatest finite value; null: there is none.',
+      resolve: ({ max }) => nullForNaN(max),
+    }),
+    mean: t.field({
+      type: 'Values',
+      description: 'The mean of the finite values; null: there is none.',
+      resolve: ({ mean }) => nullForNaN(mean),
+    }),
     counts: t.field({
       type: ['SafeInt'],
       description: 'How many points each bucket has.',

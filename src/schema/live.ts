@@ -11,7 +11,8 @@ import { MetricSelector } from './chart.ts';
 import { RunType } from './run.ts';
 
 const MetricColumnsType = builder.objectRef<LiveColumns>('MetricColumns').implement({
-  description: 'Points of one metric in one attempt, as columns of equal length, in the order in which they were accepted.',
+  description:
+    'Points of one metric in one attempt, as columns of equal length, in the order in which they were accepted.',
   fields: (t) => ({
     name: t.exposeString('name', { description: 'The name of the metric.' }),
     tag: t.exposeString('tag', { description: 'Its tag; "" is untagged.' }),
@@ -58,7 +59,7 @@ const WatchedRun = builder.inputType('WatchedRun', {
   }),
 });
 
-const MetricsInput = builder.inputType('MetricsSubscriptionInput', {
+const MetricsInput = builder.inputType('MetricsInput', {
   description: 'What to watch.',
   fields: (t) => ({
     runs: t.field({ type: [WatchedRun], required: true, description: `Up to ${limits.subscriptionRuns} runs.` }),

@@ -16,7 +16,8 @@ const MetricColumnsInput = builder.inputType('MetricColumnsInput', {
     metadata: t.field({ type: 'Metadata', description: 'A JSON object, or null, for each point.' }),
     repeats: t.field({
       type: RepeatsType,
-      description: 'What a second value at a step means. Fixed by the first batch that names the metric; default REPLACE.',
+      description:
+        'What a second value at a step means. Fixed by the first batch that names the metric; default REPLACE.',
     }),
   }),
 });

@@ -38,10 +38,18 @@ const Metric = builder.objectRef<MetricSummary>('Metric').implement({
       resolve: ({ lastTime }) => date(lastTime),
     }),
     last: t.expose('last', { type: 'Value', description: 'The value at the largest step.' }),
-    min: t.expose('min', { type: 'Value', nullable: true, description: 'The least finite value; null: there is none.' }),
+    min: t.expose('min', {
+      type: 'Value',
+      nullable: true,
+      description: 'The least finite value; null: there is none.',
+    }),
     max: t.expose('max', { type: 'Value', nullable: true, description: 'The greatest finite value.' }),
     mean: t.expose('mean', { type: 'Value', nullable: true, description: 'The mean of the finite values.' }),
-    minStep: t.expose('minStep', { type: 'SafeInt', nullable: true, description: 'The first step with the least value.' }),
+    minStep: t.expose('minStep', {
+      type: 'SafeInt',
+      nullable: true,
+      description: 'The first step with the least value.',
+    }),
     maxStep: t.expose('maxStep', { type: 'SafeInt', nullable: true, description: 'The first step with the greatest.' }),
     nonFiniteCount: t.expose('nonFiniteCount', {
       type: 'SafeInt',
@@ -179,10 +187,7 @@ export const pointsArgs = builder.args((t) => ({
   after: t.string({ description: 'The endCursor of the page before.' }),
 }));
 
-export function pointsRequest(
-  runId: string,
-  args: InputShapeFromFields<typeof pointsArgs>,
-): PointsRequest {
+export function pointsRequest(runId: string, args: InputShapeFromFields<typeof pointsArgs>): PointsRequest {
   const { name, tag, attempt, from, to, orderBy, first, after } = args;
   return {
     runId,

@@ -40,7 +40,9 @@ class PageSizePlugin<Types extends SchemaTypes> extends BasePlugin<Types> {
     return (parent, args, context, info) => {
       const first = args.first as number;
       if (first < 1 || first > most)
-        throw invalidInput(`first must be 1 to ${most}; it is ${first}: ask for the rest with after`, { field: 'first' });
+        throw invalidInput(`first must be 1 to ${most}; it is ${first}: ask for the rest with after`, {
+          field: 'first',
+        });
       return resolver(parent, args, context, info);
     };
   }

@@ -72,7 +72,8 @@ const CreateProjectPayload = builder.objectRef<{ projectId: string }>('CreatePro
     project: t.prismaField({
       type: 'Project',
       description: 'The project.',
-      resolve: (query, { projectId }, _, { db }) => db.project.findUniqueOrThrow({ ...query, where: { id: projectId } }),
+      resolve: (query, { projectId }, _, { db }) =>
+        db.project.findUniqueOrThrow({ ...query, where: { id: projectId } }),
     }),
   }),
 });

@@ -48,7 +48,11 @@ export const RunType = builder.prismaObject('Run', {
     createdAt: t.expose('createdAt', { type: 'DateTime', description: 'When it was made known.' }),
     updatedAt: t.expose('updatedAt', { type: 'DateTime', description: 'When anything but its points changed last.' }),
     startedAt: t.expose('startedAt', { type: 'DateTime', nullable: true, description: 'When it began.' }),
-    endedAt: t.expose('endedAt', { type: 'DateTime', nullable: true, description: 'When it ended; null while it runs.' }),
+    endedAt: t.expose('endedAt', {
+      type: 'DateTime',
+      nullable: true,
+      description: 'When it ended; null while it runs.',
+    }),
     heartbeatAt: t.field({
       type: 'DateTime',
       nullable: true,
@@ -86,7 +90,8 @@ export const RunType = builder.prismaObject('Run', {
     }),
     points: t.loadable({
       type: PointsPageType,
-      description: 'Exact points of one metric. Without `attempt`, the line: each attempt up to where a later one begins.',
+      description:
+        'Exact points of one metric. Without `attempt`, the line: each attempt up to where a later one begins.',
       maxPageSize: limits.pointsPageSize,
       args: pointsArgs,
       byPath: true,
@@ -122,7 +127,10 @@ builder.queryField('run', (t) =>
     resolve: (query, _, { id }, { db, access: maybe }) => {
       const access = requireAccess(maybe);
       if (!isId(id)) return null;
-      return db.run.findFirst({ ...query, where: { id, project: { workspaceId: { in: workspaceIdsFor(access, 'READ') } } } });
+      return db.run.findFirst({
+        ...query,
+        where: { id, project: { workspaceId: { in: workspaceIdsFor(access, 'READ') } } },
+      });
     },
   }),
 );

@@ -27,7 +27,6 @@ builder.queryField('viewer', (t) =>
     type: 'User',
     nullable: true,
     description: 'Who is asking; null when nobody is signed in.',
-    resolve: (query, _, __, { db, access }) =>
-      access && db.user.findUnique({ ...query, where: { id: access.userId } }),
+    resolve: (query, _, __, { db, access }) => access && db.user.findUnique({ ...query, where: { id: access.userId } }),
   }),
 );

@@ -91,12 +91,11 @@ def _start(folder: Path) -> Iterator[Api]:
         )
     try:
         deadline = time.monotonic() + START_S
-        while not _ready(url):
+        while not (key := _ready(url, folder)):
             assert server.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()
             time.sleep(0.1)
-        entries = json.loads((folder / "config" / "runtide" / "credentials.json").read_text())
-        yield Api(url, entries[url]["apiKey"])
+        yield Api(url, key)
     finally:
         server.send_signal(signal.SIGTERM)
         try:
@@ -106,11 +105,16 @@ def _start(folder: Path) -> Iterator[Api]:
             server.wait()
 
 
-def _ready(url: str) -> bool:
+def _ready(url: str, folder: Path) -> str | None:
+    """The key, once the server can serve and has written it."""
     try:
-        return httpx.get(f"{url}/readyz", trust_env=False).is_success
-    except httpx.HTTPError:
-        return False
+        if not httpx.get(f"{url}/readyz", trust_env=False).is_success:
+            return None
+        entries = json.loads((folder / "config" / "runtide" / "credentials.json").read_text())
+    except (httpx.HTTPError, FileNotFoundError):
+        return None
+    key: str = entries[url]["apiKey"]
+    return key
 
 
 @pytest.fixture
@@ -121,7 +125,7 @@ def connected(api: Api, monkeypatch: pytest.MonkeyPatch) -> Api:
 
 
 def test_a_run_is_stored_as_it_was_logged(connected: Api) -> None:
-    values = [0.1, float("nan"), float("inf"), float("-inf"), -0.0, 1e-320, 2.0**53]
+    values = [0.1, float("nan"), float("inf"), float("-inf"), 1e-320, 1.7976931348623157e308, 2.0**53]
     config = {"lr": 0.1, "layers": [64, 10], "decay": float("nan")}
     with runtide.init(project="python-client", config=config, tags=["a", "b"], notes="a note") as run:
         for value in values:

@@ -1,0 +1,46 @@
+// What /metrics shows. Figures are read when Prometheus asks: nothing is counted twice.
+import { collectDefaultMetrics, Counter, Gauge, Registry } from 'prom-client';
+import type { Engines } from '../schema/context.ts';
+
+export interface Prometheus {
+  contentType: string;
+  read(): Promise<string>;
+}
+
+export function createPrometheus(engines: Engines, sockets: () => number): Prometheus {
+  const registry = new Registry();
+  collectDefaultMetrics({ register: registry });
+  const { bus, feeds, pool } = engines;
+  const gauge = (name: string, help: string, read: () => number) =>
+    new Gauge({
+      name,
+      help,
+      registers: [registry],
+      collect() {
+        this.set(read());
+      },
+    });
+  const counter = (name: string, help: string, read: () => number) =>
+    new Counter({
+      name,
+      help,
+      registers: [registry],
+      collect() {
+        this.reset();
+        this.inc(read());
+      },
+    });
+  counter('runtide_bus_published_total', 'Messages handed to the bus.', () => bus.counts.published);
+  counter(
+    'runtide_bus_failed_total',
+    'Messages that the bus did not take; subscribers read the journal instead.',
+    () => bus.counts.failed,
+  );
+  counter('runtide_bus_received_total', 'Messages heard from the bus.', () => bus.counts.received);
+  gauge('runtide_bus_connected', '1 while the bus is there.', () => (bus.connected() ? 1 : 0));
+  gauge('runtide_sockets', 'Open WebSockets.', sockets);
+  gauge('runtide_watched_runs', 'Runs that subscribers of this process watch.', () => feeds.watchedRuns());
+  gauge('runtide_database_connections', 'Connections to the database.', () => pool.totalCount);
+  gauge('runtide_database_waiting', 'Requests that wait for a connection.', () => pool.waitingCount);
+  return { contentType: registry.contentType, read: () => registry.metrics() };
+}

@@ -1,0 +1,289 @@
+// The HTTP server: one table of routes, and for all of them a request id, the check of the origin, and headers.
+import { createHash, timingSafeEqual } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { Duplex } from 'node:stream';
+import { fileURLToPath } from 'node:url';
+import sirv from 'sirv';
+import { v7 as uuidv7 } from 'uuid';
+import { type Authenticator, createAuthenticator } from '../access/authenticate.ts';
+import { signInByLink, signOut } from '../access/sign-in.ts';
+import { RuntideError } from '../errors.ts';
+import type { Engines } from '../schema/context.ts';
+import { readJsonObject } from './body.ts';
+import { endedSessionCookie, sessionCookie, sessionTokenOf } from './credentials.ts';
+import { createGraphiQL } from './graphiql.ts';
+import { createGraphQLOverHttp } from './graphql.ts';
+import { createOrigins } from './origins.ts';
+import { portOwner } from './port-owner.ts';
+import { presentThrown } from './present.ts';
+import { createPrometheus, type Prometheus } from './prometheus.ts';
+import { createGraphQLOverWebSocket } from './websocket.ts';
+
+export interface HttpOptions {
+  host: string;
+  port: number;
+  allowedOrigins: readonly string[];
+  sessionDays: number;
+  metricsToken: string;
+  /** Cookies go over TLS alone. */
+  secure: boolean;
+}
+
+/** What holds the port from the start on, and answers 503 until there is something to serve. */
+export interface HttpServer {
+  port: number;
+  serve(engines: Engines): void;
+  /** Requests in flight get their answer, sockets are told to go on elsewhere. Idempotent. */
+  close(): Promise<void>;
+}
+
+interface About {
+  requestId: string;
+  trusted: boolean;
+}
+
+type OnRequest = (request: IncomingMessage, response: ServerResponse) => void;
+type OnUpgrade = (request: IncomingMessage, socket: Duplex, head: Buffer) => void;
+type Handler = (request: IncomingMessage, response: ServerResponse, about: About) => void | Promise<void>;
+
+const CLOSE_MS = 5_000;
+
+export async function openHttpServer(options: HttpOptions): Promise<HttpServer> {
+  let routes: Routes = startingRoutes;
+  let sockets: ReturnType<typeof createGraphQLOverWebSocket> | undefined;
+  let closing: Promise<void> | undefined;
+  const streams = new Set<ServerResponse>();
+  const origins = createOrigins(options.allowedOrigins);
+
+  const onRequest = (request: IncomingMessage, response: ServerResponse) => {
+    const about = { requestId: uuidv7(), trusted: origins.allows(request) };
+    response.setHeader('x-request-id', about.requestId);
+    response.setHeader('x-content-type-options', 'nosniff');
+    response.setHeader('referrer-policy', 'no-referrer');
+    const { origin } = request.headers;
+    if (origin !== undefined && about.trusted) {
+      response.setHeader('access-control-allow-origin', origin);
+      response.setHeader('access-control-allow-credentials', 'true');
+      response.setHeader('access-control-expose-headers', 'x-request-id, retry-after');
+      response.setHeader('vary', 'origin');
+    }
+    if (request.method === 'OPTIONS') {
+      response.writeHead(204, {
+        'access-control-allow-methods': 'GET, POST',
+        'access-control-allow-headers': 'authorization, content-type',
+        'access-control-max-age': '600',
+      });
+      response.end();
+      return;
+    }
+    if (request.headers.accept?.includes('text/event-stream')) {
+      streams.add(response);
+      response.once('close', () => streams.delete(response));
+    }
+    const path = (request.url ?? '/').split('?')[0] as string;
+    Promise.resolve(find(routes, path)(request, response, about)).catch(() => response.destroy());
+  };
+  const onUpgrade: OnUpgrade = (request, socket, head) => {
+    socket.on('error', () => socket.destroy());
+    if (sockets && request.url?.split('?')[0] === '/graphql') sockets.upgrade(request, socket, head);
+    else socket.end('HTTP/1.1 404 Not Found\r\nconnection: close\r\n\r\n');
+  };
+  const { servers, port } = await listen(options, onRequest, onUpgrade);
+
+  return {
+    port,
+    serve(engines) {
+      const authenticator = createAuthenticator(engines.db);
+      sockets = createGraphQLOverWebSocket(engines, authenticator, origins);
+      const prometheus = createPrometheus(engines, sockets.sockets);
+      routes = servingRoutes(options, engines, authenticator, prometheus);
+    },
+    close: () => (closing ??= close()),
+  };
+
+  async function close() {
+    const closed = servers.map((server) => new Promise<void>((resolve) => server.close(() => resolve())));
+    for (const server of servers) server.closeIdleConnections();
+    // A stream has no end of its own: its reader goes on elsewhere, with its cursors.
+    for (const response of streams) response.destroy();
+    await sockets?.close();
+    const patience = setTimeout(() => {
+      for (const server of servers) server.closeAllConnections();
+    }, CLOSE_MS);
+    await Promise.all(closed);
+    clearTimeout(patience);
+  }
+}
+
+/** `localhost` is both of its addresses, so that nobody else can answer on the other one. */
+async function listen(
+  { host, port }: HttpOptions,
+  onRequest: OnRequest,
+  onUpgrade: OnUpgrade,
+): Promise<{ servers: Server[]; port: number }> {
+  const open = (address: string, on: number) =>
+    new Promise<Server>((resolve, reject) => {
+      // Measured: an answer whose head and body go out apart waits 40 ms for the other side.
+      const server = createServer({ noDelay: true, requestTimeout: 120_000, headersTimeout: 20_000 }, onRequest);
+      server.on('upgrade', onUpgrade);
+      server.once('error', reject);
+      server.listen(on, address, () => resolve(server));
+    });
+  try {
+    if (host !== 'localhost') {
+      const server = await open(host, port);
+      return { servers: [server], port: portOf(server) };
+    }
+    const first = await open('127.0.0.1', port);
+    try {
+      return { servers: [first, await open('::1', portOf(first))], port: portOf(first) };
+    } catch (error) {
+      // A machine without IPv6 has one address.
+      if (/^E(ADDRNOTAVAIL|AFNOSUPPORT)$/.test((error as NodeJS.ErrnoException).code ?? ''))
+        return { servers: [first], port: portOf(first) };
+      first.close();
+      throw error;
+    }
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw error;
+    const owner = await portOwner(port);
+    throw new RuntideError(
+      'CONFLICT',
+      `port ${port} is in use${owner ? ` by ${owner}` : ''}: stop that, or set RUNTIDE_PORT to another port`,
+    );
+  }
+}
+
+function portOf(server: Server): number {
+  return (server.address() as { port: number }).port;
+}
+
+interface Routes {
+  exact: Record<string, Handler>;
+  /** By what the path begins with. */
+  below: Record<string, Handler>;
+}
+
+/** Whatever is not in the table does not exist. */
+function find({ exact, below }: Routes, path: string): Handler {
+  const found = Object.hasOwn(exact, path)
+    ? exact[path]
+    : Object.entries(below).find(([start]) => path.startsWith(start))?.[1];
+  return found ?? ((_, response) => sendText(response, 404, 'There is nothing at this address.'));
+}
+
+const startingRoutes: Routes = {
+  exact: {},
+  below: {
+    '/': (_, response) => sendText(response.setHeader('retry-after', '1'), 503, 'Runtide is starting.'),
+  },
+};
+
+function servingRoutes(
+  options: HttpOptions,
+  engines: Engines,
+  authenticator: Authenticator,
+  prometheus: Prometheus,
+): Routes {
+  const { db, pool, log } = engines;
+  const graphiql = createGraphiQL((error) => log.error({ err: error }, 'GraphiQL could not be shown'));
+  const graphql = createGraphQLOverHttp(engines, authenticator, graphiql);
+  const dashboard = serveDashboard();
+  const redirect: Handler = (_, response) => void response.writeHead(302, { location: '/app/' }).end();
+
+  /** A route that answers JSON, and errors as they are answered everywhere. */
+  const json =
+    (work: (request: IncomingMessage, response: ServerResponse, about: About) => Promise<object>): Handler =>
+    async (request, response, about) => {
+      try {
+        if (request.method !== 'POST') throw new RuntideError('INVALID_INPUT', 'send this as a POST');
+        if (!about.trusted) throw new RuntideError('FORBIDDEN', 'this origin is not in RUNTIDE_ALLOWED_ORIGINS');
+        sendJson(response, 200, await work(request, response, about));
+      } catch (thrown) {
+        const { status, error } = presentThrown(thrown, about.requestId, log);
+        sendJson(response, status, { errors: [error] });
+      }
+    };
+
+  return {
+    exact: {
+      '/': redirect,
+      '/app': redirect,
+      '/graphql': (request, response, about) => graphql.handle(request, response, about),
+      '/healthz': (_, response) => sendText(response, 200, 'alive'),
+      '/readyz': async (_, response) => {
+        const isReady = await pool.query('SELECT 1').then(
+          () => true,
+          () => false,
+        );
+        sendText(response, isReady ? 200 : 503, isReady ? 'ready' : 'the database is away');
+      },
+      '/metrics': async (request, response) => {
+        if (!isSame(request.headers.authorization ?? '', `Bearer ${options.metricsToken}`)) {
+          response.setHeader('www-authenticate', 'Bearer realm="runtide metrics"');
+          sendText(response, 401, 'Send RUNTIDE_METRICS_TOKEN as a Bearer token (it is in the data folder, secrets/).');
+          return;
+        }
+        response.writeHead(200, { 'content-type': prometheus.contentType }).end(await prometheus.read());
+      },
+      '/api/auth/sign-in-link': json(async (request, response) => {
+        const { token } = await readJsonObject(request, 10_000);
+        const { sessionToken, expiresAt } = await signInByLink(db, typeof token === 'string' ? token : '', {
+          ipAddress: request.socket.remoteAddress,
+          userAgent: request.headers['user-agent'],
+          sessionDays: options.sessionDays,
+        });
+        response.setHeader('set-cookie', sessionCookie(sessionToken, expiresAt, options.secure));
+        return { expiresAt };
+      }),
+      '/api/auth/sign-out': json(async (request, response) => {
+        const sessionToken = sessionTokenOf(request);
+        if (sessionToken) await signOut(db, sessionToken);
+        response.setHeader('set-cookie', endedSessionCookie(options.secure));
+        return { signedOut: true };
+      }),
+    },
+    below: {
+      '/app/': dashboard,
+      '/graphiql/': (request, response) => graphiql.handle(request, response),
+    },
+  };
+}
+
+/** The built pages. Names below _app/immutable/ carry a hash of their content. */
+function serveDashboard(): Handler {
+  const folder = fileURLToPath(new URL('../../web/build', import.meta.url));
+  // Running from a checkout whose pages nobody built.
+  if (!existsSync(folder))
+    return (_, response) => sendText(response, 503, 'The pages are not built: `npm start` builds them.');
+  const files = sirv(folder, {
+    etag: true,
+    single: 'index.html',
+    setHeaders: (response, path) => {
+      response.setHeader(
+        'cache-control',
+        path.includes('/immutable/') ? 'public, max-age=31536000, immutable' : 'no-cache',
+      );
+    },
+  });
+  return (request, response) => {
+    request.url = (request.url ?? '').slice('/app'.length);
+    files(request, response, () => sendText(response, 404, 'There is nothing at this address.'));
+  };
+}
+
+function isSame(given: string, wanted: string): boolean {
+  const hash = (text: string) => createHash('sha256').update(text).digest();
+  return timingSafeEqual(hash(given), hash(wanted));
+}
+
+function sendText(response: ServerResponse, status: number, text: string): void {
+  response.writeHead(status, { 'content-type': 'text/plain; charset=utf-8', 'cache-control': 'no-store' });
+  response.end(`${text}\n`);
+}
+
+function sendJson(response: ServerResponse, status: number, body: object): void {
+  response.writeHead(status, { 'content-type': 'application/json; charset=utf-8', 'cache-control': 'no-store' });
+  response.end(JSON.stringify(body));
+}

@@ -1,0 +1,198 @@
+// The composition root: configuration → engines → server, and a clean stop. The commands besides `serve` are for the
+// person at the machine: `migrate [--status]`, `open` (a sign-in link), `key` (an API key).
+import { join } from 'node:path';
+import pino from 'pino';
+import { createApiKey, ensureOwner, isKeyUsable, type Owner } from './access/first-start.ts';
+import { readCredential, writeCredential } from './access/credentials-file.ts';
+import { createSignInLink } from './access/sign-in.ts';
+import type { Bus } from './bus/bus.ts';
+import { createInProcessBus } from './bus/in-process.ts';
+import { createRedisBus } from './bus/redis.ts';
+import { type Config, ConfigError, generatedSecret, loadConfig } from './config.ts';
+import { readEmbeddedConnection } from './db/cluster.ts';
+import { lockDataFolder, readServerInfo } from './db/data-folder.ts';
+import { startEmbeddedPostgres } from './db/embedded.ts';
+import { migrate, migrationStates } from './db/migrate.ts';
+import { createPool, type Log, schemaOf } from './db/pool.ts';
+import { createPrisma, type Db } from './db/prisma.ts';
+import { RuntideError } from './errors.ts';
+import { openHttpServer } from './http/server.ts';
+import { createFeeds } from './live/feeds.ts';
+import { createRunFeeds } from './live/watch-runs.ts';
+import { createRunPlaces } from './runs/find.ts';
+import { version } from './version.ts';
+
+const STOP_MS = 9_500;
+
+type Stop = () => Promise<unknown> | void;
+
+const say = (line: string) => void process.stdout.write(`${line}\n`);
+
+async function serve(config: Config): Promise<void> {
+  const log = pino({ level: config.logLevel }, pino.destination(2));
+  // What was started is stopped in the opposite order, also when a later part does not start.
+  const stops: Stop[] = [];
+  const stop = async () => {
+    for (const one of stops.splice(0).toReversed())
+      await Promise.resolve(one()).catch((error: unknown) => log.error({ err: error }, 'a part did not stop cleanly'));
+  };
+  let stopping = false;
+  const onSignal = (signal: NodeJS.Signals) => {
+    if (stopping) return;
+    stopping = true;
+    say(`Stopping (${signal}) …`);
+    setTimeout(() => {
+      log.error({}, 'the stop took too long');
+      process.exit(1);
+    }, STOP_MS).unref();
+    void stop().then(() => process.exit(0));
+  };
+  process.on('SIGTERM', onSignal);
+  process.on('SIGINT', onSignal);
+
+  try {
+    const url = (port: number) => config.publicUrl ?? `http://localhost:${port}`;
+    const lock = await lockDataFolder(config.dataDir, { url: url(config.port) });
+    stops.push(() => lock.release());
+    const http = await openHttpServer({
+      ...config,
+      allowedOrigins: [...config.allowedOrigins, ...(config.publicUrl ? [config.publicUrl] : [])],
+      metricsToken: config.metricsToken ?? generatedSecret(config.dataDir, 'metrics-token'),
+      secure: config.publicUrl?.startsWith('https:') ?? false,
+    });
+    stops.push(() => http.close());
+    await lock.update({ url: url(http.port) });
+
+    const connectionString = config.databaseUrl ?? (await startDatabase(config, log, stops));
+    const applied = await migrate(connectionString);
+    if (applied.length > 0) say(`Prepared the database (${applied.length} migration${applied.length > 1 ? 's' : ''}).`);
+    const pool = createPool({ connectionString, size: config.databasePoolSize, log });
+    const db = createPrisma(pool, schemaOf(connectionString));
+    stops.push(() => pool.end());
+    stops.push(() => db.$disconnect());
+
+    const bus = createBus(config, log);
+    const feeds = createFeeds({ pool, bus, log });
+    const runFeeds = createRunFeeds({ db, pool, bus, log });
+    stops.push(() => bus.close());
+    stops.push(() => feeds.close());
+    stops.push(() => runFeeds.close());
+    // The server stops before what it stands on.
+    stops.push(() => http.close());
+
+    const owner = await ensureOwner(db, config.userName);
+    http.serve({ db, pool, bus, places: createRunPlaces(db), feeds, runFeeds, log, url: () => url(http.port) });
+    await welcome(config, db, owner, url(http.port));
+  } catch (error) {
+    if (!stopping) await stop();
+    throw error;
+  }
+}
+
+async function startDatabase(config: Config, log: Log, stops: Stop[]): Promise<string> {
+  const postgres = await startEmbeddedPostgres({ dataDir: join(config.dataDir, 'postgres'), log, say });
+  stops.push(() => postgres.stop());
+  return postgres.connectionString;
+}
+
+function createBus({ redisUrl, redisPrefix }: Config, log: Log): Bus {
+  return redisUrl ? createRedisBus({ url: redisUrl, prefix: `${redisPrefix}:`, log }) : createInProcessBus({ log });
+}
+
+/** What a person needs next. On loopback there is no form to fill in: a link signs in, and programs find a key. */
+async function welcome(config: Config, db: Db, owner: Owner, url: string): Promise<void> {
+  const lines = [`Runtide ${version} is running.`, '', `  Dashboard  ${url}/app/`];
+  if (config.loopback) {
+    lines.push(`  Sign in    ${await signInUrl(db, owner, url)}`);
+    lines.push('             (good once, for 15 minutes; `npm run open` prints another)');
+  } else lines.push('  Sign in    by the link that `npm run open` prints');
+  lines.push(`  GraphiQL   ${url}/graphql`);
+  if (config.loopback) lines.push(`  API key    ${await ensureLocalKey(config, db, owner, url)}`);
+  else lines.push('  API key    `npm run key` prints one');
+  lines.push(`  Data       ${config.databaseUrl ? 'in the database of DATABASE_URL' : config.dataDir}`, '');
+  say(lines.join('\n'));
+}
+
+async function signInUrl(db: Db, owner: Owner, url: string): Promise<string> {
+  return `${url}/app/sign-in#${await createSignInLink(db, owner.userId)}`;
+}
+
+async function ensureLocalKey({ credentialsPath }: Config, db: Db, owner: Owner, url: string): Promise<string> {
+  try {
+    const known = await readCredential(credentialsPath, url);
+    if (known === null || !(await isKeyUsable(db, known)))
+      await writeCredential(credentialsPath, url, await createApiKey(db, owner, 'programs on this machine'));
+    return `in ${credentialsPath} (programs on this machine find it)`;
+  } catch (error) {
+    return `not written: ${(error as Error).message} (\`npm run key\` prints one)`;
+  }
+}
+
+/** For commands beside a server: its database, if it runs, or one that is started for as long as `work` takes. */
+async function withDatabase<Result>(
+  config: Config,
+  work: (connectionString: string) => Promise<Result>,
+): Promise<Result> {
+  const running = config.databaseUrl ?? (await readEmbeddedConnection(join(config.dataDir, 'postgres')));
+  if (running) return work(running);
+  const log = pino({ level: config.logLevel }, pino.destination(2));
+  const lock = await lockDataFolder(config.dataDir, { url: 'a command' });
+  const stops: Stop[] = [() => lock.release()];
+  try {
+    return await work(await startDatabase(config, log, stops));
+  } finally {
+    for (const stop of stops.toReversed()) await stop();
+  }
+}
+
+async function withOwner<Result>(config: Config, work: (db: Db, owner: Owner) => Promise<Result>): Promise<Result> {
+  return withDatabase(config, async (connectionString) => {
+    await migrate(connectionString);
+    const pool = createPool({ connectionString, size: 2, log: pino({ level: config.logLevel }, pino.destination(2)) });
+    const db = createPrisma(pool, schemaOf(connectionString));
+    try {
+      return await work(db, await ensureOwner(db, config.userName));
+    } finally {
+      await db.$disconnect();
+      await pool.end();
+    }
+  });
+}
+
+const commands: Record<string, (config: Config, flags: string[]) => Promise<void>> = {
+  serve,
+  async migrate(config, flags) {
+    await withDatabase(config, async (connectionString) => {
+      if (flags.includes('--status')) {
+        for (const { name, state } of await migrationStates(connectionString)) say(`${state.padEnd(8)} ${name}`);
+        return;
+      }
+      const applied = await migrate(connectionString);
+      say(applied.length > 0 ? applied.map((name) => `applied  ${name}`).join('\n') : 'The database is up to date.');
+    });
+  },
+  async open(config) {
+    const running = await readServerInfo(config.dataDir);
+    const url = config.publicUrl ?? running?.url ?? `http://localhost:${config.port}`;
+    if (!running && !config.databaseUrl)
+      throw new RuntideError('UNAVAILABLE', 'no server runs on this data folder: start one with `npm start`');
+    say(await withOwner(config, (db, owner) => signInUrl(db, owner, url)));
+    say('(good once, for 15 minutes)');
+  },
+  async key(config) {
+    say(await withOwner(config, (db, owner) => createApiKey(db, owner, 'made by npm run key')));
+  },
+};
+
+const [name = 'serve', ...flags] = process.argv.slice(2);
+try {
+  const command = Object.hasOwn(commands, name) ? commands[name] : undefined;
+  if (!command) throw new ConfigError([`there is no command ${name}: use one of ${Object.keys(commands).join(', ')}`]);
+  await command(loadConfig(), flags);
+} catch (error) {
+  const isOurs = error instanceof RuntideError || error instanceof ConfigError;
+  process.stderr.write(
+    `\nRuntide could not go on: ${isOurs ? error.message : ((error as Error).stack ?? String(error))}\n`,
+  );
+  process.exit(error instanceof ConfigError ? 2 : 1);
+}
