@@ -151,7 +151,7 @@ export const chartsDocument = graphql(`
 `);
 
 export const metricsDocument = graphql(`
-  subscription Metrics($input: MetricsSubscriptionInput!) {
+  subscription Metrics($input: MetricsInput!) {
     metrics(input: $input) {
       type: __typename
       ... on MetricsAppended {
