@@ -4,6 +4,7 @@ import type { Adapter } from '@sveltejs/kit';
 import { sveltekit } from '@sveltejs/kit/vite';
 import adapter from '@sveltejs/adapter-static';
 import tailwindcss from '@tailwindcss/vite';
+import type { Plugin } from 'vite';
 import { defineConfig } from 'vite';
 
 // SvelteKit's bootstrap is the one inline script of the page. As a file, the server's Content-Security-Policy can stay
@@ -23,11 +24,20 @@ function withoutInlineScript(inner: Adapter, folder: string): Adapter {
   };
 }
 
+// SvelteKit hides its announcer with a style attribute, which `style-src 'self'` refuses: app.css does it instead.
+const withoutInlineStyle: Plugin = {
+  name: 'without-inline-style',
+  enforce: 'pre',
+  transform: (code, id) =>
+    id.endsWith('/components/root.svelte') ? { code: code.replace(/\sstyle="[^"]*"/, ''), map: null } : null,
+};
+
 // In development the page runs on vite and talks to a server beside it.
 const server = 'http://127.0.0.1:4000';
 
 export default defineConfig({
   plugins: [
+    withoutInlineStyle,
     tailwindcss(),
     sveltekit({
       adapter: withoutInlineScript(adapter({ pages: 'build', fallback: 'index.html' }), 'build'),

@@ -1,6 +1,6 @@
 // npm's packages, Node 24 among them. node_modules is right when it holds what the lock file names for this machine,
 // whoever installed it; npm writes its own list of that last, so a half-made folder has none.
-import { existsSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { Refused, machineEnv, mustRun, projectEnv, root, run } from './process.js';
 import { digest } from './step.js';
@@ -35,17 +35,32 @@ function dependencies() {
 }
 
 async function install() {
-  const command = existsSync(join(root, 'package-lock.json')) ? 'ci' : 'install';
-  rmSync(join(root, hiddenLock), { force: true }); // so that a half-removed folder is not taken for a whole one
-  const quiet = ['--no-audit', '--no-fund', '--loglevel=error'];
-  const env = { ...machineEnv, PRISMA_SCHEMA_ENGINE_BINARY: projectEnv.PRISMA_SCHEMA_ENGINE_BINARY };
-  await mustRun(['npm', command, '--include=dev', '--include=optional', ...quiet], { env });
+  if (!installed()) {
+    const command = existsSync(join(root, 'package-lock.json')) ? 'ci' : 'install';
+    rmSync(join(root, hiddenLock), { force: true }); // so that a half-removed folder is not taken for a whole one
+    const quiet = ['--no-audit', '--no-fund', '--loglevel=error'];
+    const env = { ...machineEnv, PRISMA_SCHEMA_ENGINE_BINARY: projectEnv.PRISMA_SCHEMA_ENGINE_BINARY };
+    await mustRun(['npm', command, '--include=dev', '--include=optional', ...quiet], { env });
+  }
+  linkNode();
   const { code, output } = await run(['node', '--version']);
   if (code === 0 && /^v(2[4-9]|[3-9]\d)\./.test(output)) return;
   throw new Refused(
     `Node 24 came with the packages but does not run here (${process.platform} ${process.arch}).\n` +
       'Runtide runs on Linux with glibc and on macOS, on x64 and arm64.',
   );
+}
+
+/** npm 10 takes the link away again when it skips the packages of other platforms, which have one of the same name. */
+function linkNode() {
+  const link = join(root, 'node_modules/.bin/node');
+  if (existsSync(link)) return;
+  for (const name of Object.keys(json('package.json').optionalDependencies)) {
+    const manifest = `node_modules/${name}/package.json`;
+    if (!existsSync(join(root, manifest))) continue;
+    rmSync(link, { force: true });
+    symlinkSync(join('..', name, json(manifest).bin.node), link);
+  }
 }
 
 /** Whether node_modules is already what `npm ci` would make here. */

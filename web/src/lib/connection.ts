@@ -31,9 +31,9 @@ export function describeConnection(state: Connection, running: number | null): {
   return { tone: 'live', words: running === null ? 'Live' : `Live · ${running} running` };
 }
 
-/** How long to wait before the next attempt: doubles from half a second to ten, with a random part so that many pages
+/** How long to wait before the next attempt: doubles from half a second to five, with a random part so that many pages
  *  do not come back at once. It never gives up. */
 export function retryDelayMs(retries: number, random: number): number {
-  const capped = Math.min(10_000, 500 * 2 ** Math.min(retries, 10));
+  const capped = Math.min(5_000, 500 * 2 ** Math.min(retries, 10));
   return capped * (0.5 + random / 2);
 }

@@ -42,7 +42,7 @@ export function drawChart(target: HTMLElement, first: Drawing, hovered: (step: n
   function bands(): uPlot.Band[] {
     return drawing.lines.flatMap((line, n) =>
       hasBand([line])
-        ? [{ series: [3 * n + 3, 3 * n + 2], fill: () => `${palette.runs[n % palette.runs.length]}2e` }]
+        ? [{ series: [3 * n + 3, 3 * n + 2], fill: () => `${palette.runs[n % palette.runs.length]}38` }]
         : [],
     ) as uPlot.Band[];
   }

@@ -18,6 +18,7 @@ export function watchProject(projectId: string, changed?: (change: RunChange) =>
   let total = $state(0);
   let more = $state<string | null>(null);
   let problem = $state<string | null>(null);
+  let refusal = $state<string | null>(null);
   let missing = $state(false);
   let pages = 1;
   let stopped = false;
@@ -71,9 +72,12 @@ export function watchProject(projectId: string, changed?: (change: RunChange) =>
 
   const unwatch = watch(runEventsDocument, {
     variables: () => ({ projectId }),
-    next: ({ runs }) => apply(runs),
+    next: ({ runs }) => {
+      refusal = null;
+      apply(runs);
+    },
     refused: (error) => {
-      problem = error.message;
+      refusal = error.message;
       return error.code !== 'NOT_FOUND' && error.code !== 'INVALID_INPUT';
     },
   });
@@ -94,11 +98,12 @@ export function watchProject(projectId: string, changed?: (change: RunChange) =>
       return more !== null;
     },
     get problem() {
-      return problem;
+      return problem ?? refusal;
     },
     get missing() {
       return missing;
     },
+    refresh: () => void read(),
     loadMore: async () => {
       pages++;
       await read();

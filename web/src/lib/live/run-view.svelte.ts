@@ -20,6 +20,7 @@ const catchUpLimitMs = 10_000;
 export function watchRun(runId: string) {
   let run = $state.raw<RunDetails | null | undefined>(undefined);
   let problem = $state<string | null>(null);
+  let refusal = $state<string | null>(null);
   let loaded = $state(false);
   let version = $state(0);
   let store: SeriesStore = new Map();
@@ -104,6 +105,7 @@ export function watchRun(runId: string) {
   const readSoon = () => schedule('charts', readAll, Math.max(againMs, readAt + apartMs - Date.now()));
 
   function apply({ metrics: event }: MetricsSubscription): void {
+    refusal = null;
     cursor = later(cursor, event.cursor);
     if (event.type === 'MetricsReset') {
       // What was here is no longer certain: a later read wins, also over one under way.
@@ -124,7 +126,7 @@ export function watchRun(runId: string) {
       next: apply,
       refused: (error) => {
         if (error.code === 'NOT_FOUND') run = null;
-        else problem = error.message;
+        else refusal = error.message;
         return error.code !== 'NOT_FOUND' && error.code !== 'INVALID_INPUT';
       },
     });
@@ -160,7 +162,7 @@ export function watchRun(runId: string) {
       return run;
     },
     get problem() {
-      return problem;
+      return problem ?? refusal;
     },
     get loaded() {
       return loaded;

@@ -1,4 +1,5 @@
 // The one WebSocket of the page: it reconnects for ever, notices a dead line within ten seconds, and says what it is.
+import { untrack } from 'svelte';
 import type { Client, FormattedExecutionResult } from 'graphql-ws';
 import { createClient } from 'graphql-ws';
 import type { ConnectionEvent } from '../connection.ts';
@@ -22,7 +23,7 @@ let onRefused: () => void = () => {};
 export const currentConnection = () => connection;
 
 function report(event: ConnectionEvent): void {
-  connection = nextConnection(connection, event);
+  connection = untrack(() => nextConnection(connection, event));
 }
 
 /** Between the two calls the page says that it is catching up. The second one may be called more than once. */
@@ -153,11 +154,11 @@ export function watch<Result, Variables extends Record<string, unknown>>(
 
 /** Calls `back` each time the line comes back after it was lost. */
 export function onReconnect(back: () => void): () => void {
-  const lost = { current: connection.socket !== 'open' };
+  const lost = { current: untrack(() => connection.socket !== 'open') };
   return $effect.root(() => {
     $effect(() => {
       const { socket } = connection;
-      if (socket === 'open' && lost.current) back();
+      if (socket === 'open' && lost.current) untrack(back);
       lost.current = socket === 'closed';
     });
   });
