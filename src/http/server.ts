@@ -14,6 +14,7 @@ import { readJsonObject } from './body.ts';
 import { endedSessionCookie, sessionCookie, sessionTokenOf } from './credentials.ts';
 import { createGraphiQL } from './graphiql.ts';
 import { createGraphQLOverHttp } from './graphql.ts';
+import { createOpenStreams, type OpenStreams } from './open-streams.ts';
 import { createOrigins } from './origins.ts';
 import { portOwner } from './port-owner.ts';
 import { presentThrown } from './present.ts';
@@ -48,10 +49,13 @@ type OnUpgrade = (request: IncomingMessage, socket: Duplex, head: Buffer) => voi
 type Handler = (request: IncomingMessage, response: ServerResponse, about: About) => void | Promise<void>;
 
 const CLOSE_MS = 5_000;
+/** For how long the rest of a request is read, and thrown away, after it was answered. */
+const LINGER_MS = 10_000;
 
 export async function openHttpServer(options: HttpOptions): Promise<HttpServer> {
   let routes: Routes = startingRoutes;
   let sockets: ReturnType<typeof createGraphQLOverWebSocket> | undefined;
+  let openStreams: OpenStreams | undefined;
   let closing: Promise<void> | undefined;
   const streams = new Set<ServerResponse>();
   const origins = createOrigins(options.allowedOrigins);
@@ -61,22 +65,26 @@ export async function openHttpServer(options: HttpOptions): Promise<HttpServer> 
     response.setHeader('x-request-id', about.requestId);
     response.setHeader('x-content-type-options', 'nosniff');
     response.setHeader('referrer-policy', 'no-referrer');
+    response.setHeader('vary', 'origin');
     const { origin } = request.headers;
     if (origin !== undefined && about.trusted) {
       response.setHeader('access-control-allow-origin', origin);
       response.setHeader('access-control-allow-credentials', 'true');
       response.setHeader('access-control-expose-headers', 'x-request-id, retry-after');
-      response.setHeader('vary', 'origin');
+      if (request.method === 'OPTIONS') {
+        response.setHeader('access-control-allow-methods', 'GET, POST');
+        response.setHeader('access-control-allow-headers', 'authorization, content-type');
+        response.setHeader('access-control-max-age', '600');
+      }
     }
     if (request.method === 'OPTIONS') {
-      response.writeHead(204, {
-        'access-control-allow-methods': 'GET, POST',
-        'access-control-allow-headers': 'authorization, content-type',
-        'access-control-max-age': '600',
-      });
-      response.end();
+      response.writeHead(about.trusted ? 204 : 403, { allow: 'GET, HEAD, POST, OPTIONS' }).end();
       return;
     }
+    response.once('finish', () => {
+      // Answered before all of it was sent: the sender may go on for a while, not for ever.
+      if (!request.complete) setTimeout(() => request.complete || request.destroy(), LINGER_MS).unref();
+    });
     if (request.headers.accept?.includes('text/event-stream')) {
       streams.add(response);
       response.once('close', () => streams.delete(response));
@@ -95,9 +103,10 @@ export async function openHttpServer(options: HttpOptions): Promise<HttpServer> 
     port,
     serve(engines) {
       const authenticator = createAuthenticator(engines.db);
-      sockets = createGraphQLOverWebSocket(engines, authenticator, origins);
+      openStreams = createOpenStreams(authenticator);
+      sockets = createGraphQLOverWebSocket(engines, authenticator, openStreams, origins);
       const prometheus = createPrometheus(engines, sockets.sockets);
-      routes = servingRoutes(options, engines, authenticator, prometheus);
+      routes = servingRoutes(options, engines, authenticator, openStreams, prometheus);
     },
     close: () => (closing ??= close()),
   };
@@ -107,6 +116,7 @@ export async function openHttpServer(options: HttpOptions): Promise<HttpServer> 
     for (const server of servers) server.closeIdleConnections();
     // A stream has no end of its own: its reader goes on elsewhere, with its cursors.
     for (const response of streams) response.destroy();
+    openStreams?.close();
     await sockets?.close();
     const patience = setTimeout(() => {
       for (const server of servers) server.closeAllConnections();
@@ -184,11 +194,12 @@ function servingRoutes(
   options: HttpOptions,
   engines: Engines,
   authenticator: Authenticator,
+  openStreams: OpenStreams,
   prometheus: Prometheus,
 ): Routes {
   const { db, pool, log } = engines;
   const graphiql = createGraphiQL((error) => log.error({ err: error }, 'GraphiQL could not be shown'));
-  const graphql = createGraphQLOverHttp(engines, authenticator, graphiql);
+  const graphql = createGraphQLOverHttp(engines, authenticator, openStreams, graphiql);
   const dashboard = serveDashboard();
   const redirect: Handler = (_, response) => void response.writeHead(302, { location: '/app/' }).end();
 
