@@ -33,6 +33,8 @@ export function readDocument(source: string): DocumentNode | readonly GraphQLErr
     const tooLarge = checkSizes(document);
     if (tooLarge.length > 0) return tooLarge;
     const errors = validate(schema, document, specifiedRules, { maxErrors: 10 });
+    if (errors.some(({ message }) => message === 'Validation aborted.'))
+      return [new GraphQLError('the document names the same fields too often: ask for less at once')];
     if (errors.length > 0) return errors;
     remember(source, document);
     return document;

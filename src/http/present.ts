@@ -12,8 +12,10 @@ export function present(error: GraphQLError, requestId: string, log: Log): Graph
   const cause = error.originalError;
   const ours = rootOf(cause);
   if (ours) return rebuilt(error, ours.message, { code: ours.code, ...ours.details, requestId });
-  // Without a cause, or with one of GraphQL's: the document, its variables, or an argument is wrong.
-  if (cause === undefined || cause instanceof GraphQLError) {
+  // Without a cause, or with one of GraphQL's, the document, its variables, or an argument is wrong. Past those, GraphQL
+  // complains of what resolvers return.
+  const isGraphQLs = cause === undefined || cause instanceof GraphQLError;
+  if (isGraphQLs && (error.path === undefined || /^(Argument|Variable|Directive) /.test(error.message))) {
     const { code, field, http } = error.extensions;
     const named = typeof field === 'string' ? field : fieldOf(error.message);
     const message = error.message.length > MOST_MESSAGE ? `${error.message.slice(0, MOST_MESSAGE)}…` : error.message;
@@ -25,15 +27,16 @@ export function present(error: GraphQLError, requestId: string, log: Log): Graph
       ...(http ? { http } : {}),
     });
   }
-  if (isUnavailable(cause)) {
-    log.warn({ err: cause, requestId, path: error.path }, 'the database is away');
+  const fault = cause ?? error;
+  if (isUnavailable(fault)) {
+    log.warn({ err: fault, requestId, path: error.path }, 'the database is away');
     return rebuilt(error, 'the database is away for the moment: try again', {
       code: 'UNAVAILABLE',
       retryAfterMs: RETRY_MS,
       requestId,
     });
   }
-  log.error({ err: cause, requestId, path: error.path }, 'a request failed');
+  log.error({ err: fault, requestId, path: error.path }, 'a request failed');
   return rebuilt(error, `something went wrong here; the server's log says what, under ${requestId}`, {
     code: 'INTERNAL',
     requestId,

@@ -42,7 +42,6 @@ builder.queryField('project', (t) =>
     resolve: (query, _, { id, workspace, name }, { db, access: maybe }) => {
       const access = requireAccess(maybe);
       if (id == null && name == null) throw invalidInput('give the id of the project, or its name', { field: 'id' });
-      if (id != null && !isId(id)) return null;
       const within =
         workspace != null
           ? { workspaceId: { in: workspaceIdsFor(access, 'READ') }, workspace: { slug: workspace } }
@@ -51,7 +50,11 @@ builder.queryField('project', (t) =>
             : { workspaceId: { in: workspaceIdsFor(access, 'READ').filter((one) => one === access.homeWorkspaceId) } };
       return db.project.findFirst({
         ...query,
-        where: { ...within, ...(id != null ? { id } : {}), ...(name != null ? { name } : {}) },
+        where: {
+          ...within,
+          ...(id != null ? { id: isId(id) ? id : { in: [] } } : {}),
+          ...(name != null ? { name } : {}),
+        },
       });
     },
   }),
