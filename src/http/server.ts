@@ -94,8 +94,10 @@ export async function openHttpServer(options: HttpOptions): Promise<HttpServer> 
   };
   const onUpgrade: OnUpgrade = (request, socket, head) => {
     socket.on('error', () => socket.destroy());
-    if (sockets && request.url?.split('?')[0] === '/graphql') sockets.upgrade(request, socket, head);
-    else socket.end('HTTP/1.1 404 Not Found\r\nconnection: close\r\n\r\n');
+    if (request.url?.split('?')[0] === '/graphql') {
+      if (sockets) sockets.upgrade(request, socket, head);
+      else socket.end('HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\n\r\n');
+    } else socket.end('HTTP/1.1 404 Not Found\r\nconnection: close\r\n\r\n');
   };
   const { servers, port } = await listen(options, onRequest, onUpgrade);
 
@@ -183,8 +185,18 @@ function find({ exact, below }: Routes, path: string): Handler {
   return found ?? ((_, response) => sendText(response, 404, 'There is nothing at this address.'));
 }
 
+/** What can be fetched and no more. */
+function reading(handler: Handler): Handler {
+  return (request, response, about) => {
+    if (request.method === 'GET' || request.method === 'HEAD') return handler(request, response, about);
+    return sendText(response.setHeader('allow', 'GET, HEAD'), 405, 'This address can be read only.');
+  };
+}
+
+const alive: Handler = reading((_, response) => sendText(response, 200, 'alive'));
+
 const startingRoutes: Routes = {
-  exact: {},
+  exact: { '/healthz': alive },
   below: {
     '/': (_, response) => sendText(response.setHeader('retry-after', '1'), 503, 'Runtide is starting.'),
   },
@@ -208,7 +220,13 @@ function servingRoutes(
     (work: (request: IncomingMessage, response: ServerResponse, about: About) => Promise<object>): Handler =>
     async (request, response, about) => {
       try {
-        if (request.method !== 'POST') throw new RuntideError('INVALID_INPUT', 'send this as a POST');
+        if (request.method !== 'POST') {
+          const error = new RuntideError('INVALID_INPUT', 'send this as a POST');
+          sendJson(response.setHeader('allow', 'POST'), 405, {
+            errors: [presentThrown(error, about.requestId, log).error],
+          });
+          return;
+        }
         if (!about.trusted) throw new RuntideError('FORBIDDEN', 'this origin is not in RUNTIDE_ALLOWED_ORIGINS');
         sendJson(response, 200, await work(request, response, about));
       } catch (thrown) {
@@ -219,25 +237,25 @@ function servingRoutes(
 
   return {
     exact: {
-      '/': redirect,
-      '/app': redirect,
+      '/': reading(redirect),
+      '/app': reading(redirect),
       '/graphql': (request, response, about) => graphql.handle(request, response, about),
-      '/healthz': (_, response) => sendText(response, 200, 'alive'),
-      '/readyz': async (_, response) => {
+      '/healthz': alive,
+      '/readyz': reading(async (_, response) => {
         const isReady = await pool.query('SELECT 1').then(
           () => true,
           () => false,
         );
         sendText(response, isReady ? 200 : 503, isReady ? 'ready' : 'the database is away');
-      },
-      '/metrics': async (request, response) => {
+      }),
+      '/metrics': reading(async (request, response) => {
         if (!isSame(request.headers.authorization ?? '', `Bearer ${options.metricsToken}`)) {
           response.setHeader('www-authenticate', 'Bearer realm="runtide metrics"');
           sendText(response, 401, 'Send RUNTIDE_METRICS_TOKEN as a Bearer token (it is in the data folder, secrets/).');
           return;
         }
         response.writeHead(200, { 'content-type': prometheus.contentType }).end(await prometheus.read());
-      },
+      }),
       '/api/auth/sign-in-link': json(async (request, response) => {
         const { token } = await readJsonObject(request, 10_000);
         const { sessionToken, expiresAt } = await signInByLink(db, typeof token === 'string' ? token : '', {
@@ -256,8 +274,8 @@ function servingRoutes(
       }),
     },
     below: {
-      '/app/': dashboard,
-      '/graphiql/': (request, response) => graphiql.handle(request, response),
+      '/app/': reading(dashboard),
+      '/graphiql/': reading((request, response) => graphiql.handle(request, response)),
     },
   };
 }

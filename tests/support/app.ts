@@ -87,7 +87,11 @@ export async function startApp(options: AppOptions = {}): Promise<App> {
 async function countSql<Result>(pool: pg.Pool, work: () => Promise<Result>) {
   const statements: string[] = [];
   const restore: (() => void)[] = [];
+  const heard = new Set<pg.PoolClient>();
   const listen = (client: pg.PoolClient) => {
+    // A client is taken from the pool again and again.
+    if (heard.has(client)) return;
+    heard.add(client);
     const query = client.query.bind(client) as (...args: unknown[]) => unknown;
     const listening = (...args: unknown[]) => {
       const [first] = args as [string | { text: string; name?: string }];
