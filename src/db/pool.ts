@@ -17,11 +17,12 @@ export interface PoolOptions {
 }
 
 /** Sequences and counts come as numbers: they stay far below 2^53. */
+const INT8 = 20;
 const types: pg.CustomTypesConfig = {
-  getTypeParser: ((oid: number, format?: 'text' | 'binary') =>
-    oid === pg.types.builtins.INT8 && format !== 'binary'
+  getTypeParser: (oid: number, format?: 'text' | 'binary') =>
+    oid === INT8 && format !== 'binary'
       ? Number
-      : pg.types.getTypeParser(oid, format as 'text')) as pg.CustomTypesConfig['getTypeParser'],
+      : pg.types.getTypeParser<unknown>(oid as pg.types.TypeId, format as 'text'),
 };
 
 export function schemaOf(connectionString: string): string | undefined {
