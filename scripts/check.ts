@@ -151,7 +151,8 @@ function selected(checks: Check[], words: string[]): Check[] {
   const unknown = words.filter((word) => !checks.some(({ name }) => [name, ...name.split(':')].includes(word)));
   if (unknown.length > 0) {
     console.error(`No such check: ${unknown.join(', ')}. There are: ${checks.map(({ name }) => name).join(', ')}`);
-    process.exit(2);
+    process.exitCode = 2;
+    return [];
   }
   return checks.filter(
     ({ name, source }) =>
