@@ -3,10 +3,10 @@
 import type pg from 'pg';
 import type { Bus } from '../bus/bus.ts';
 import type { Log } from '../db/pool.ts';
+import { batchesChannel, readBatchMessage } from '../metrics/announce.ts';
 import { decodeColumns } from '../metrics/codec.ts';
 import type { MetricColumns } from '../metrics/columns.ts';
 import { readHeads } from '../metrics/heads.ts';
-import { batchesChannel, readBatchMessage } from './channels.ts';
 
 export interface FeedListener {
   onBatch(batch: FeedBatch): void;

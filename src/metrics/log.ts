@@ -4,9 +4,9 @@ import type { Access } from '../access/access.ts';
 import { limits } from '../access/limits.ts';
 import type { Bus } from '../bus/bus.ts';
 import { invalidInput } from '../errors.ts';
-import { publishBatch } from '../live/channels.ts';
 import { requireRun, type RunPlaces } from '../runs/find.ts';
 import { markAlive } from '../runs/heartbeat.ts';
+import { publishBatch } from './announce.ts';
 import { appendBatch } from './append.ts';
 import { makeBatch, type MetricColumnsInput, type PointInput } from './batch.ts';
 
