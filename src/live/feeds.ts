@@ -6,7 +6,7 @@ import type { Log } from '../db/pool.ts';
 import { decodeColumns, decodedBytes } from '../metrics/codec.ts';
 import type { MetricColumns } from '../metrics/columns.ts';
 import { readHeads } from '../metrics/heads.ts';
-import { type BatchMessage, batchesChannel, readBatchMessage } from './channels.ts';
+import { type BatchMessage, batchesChannel, readBatchMessage } from '../metrics/publish.ts';
 
 export interface FeedListener {
   onBatch(batch: FeedBatch): void;

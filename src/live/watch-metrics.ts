@@ -231,11 +231,11 @@ interface LiveBatch {
 /** The batches from the bus that come next without a hole. */
 function takeWaiting(waiting: readonly FeedBatch[], next: number): LiveBatch[] {
   const batches: LiveBatch[] = [];
-  for (const { sequence, attempt, columns: decode } of waiting) {
-    if (sequence !== next + batches.length) break;
-    const columns = decode();
+  for (const batch of waiting) {
+    if (batch.sequence !== next + batches.length) break;
+    const columns = batch.columns();
     if (columns === null) break;
-    batches.push({ sequence, attempt, columns });
+    batches.push({ sequence: batch.sequence, attempt: batch.attempt, columns });
   }
   return batches;
 }

@@ -5,7 +5,7 @@ import type { Bus } from '../bus/bus.ts';
 import type { Log } from '../db/pool.ts';
 import type { Db } from '../db/prisma.ts';
 import type { Run } from '../generated/prisma/client.ts';
-import { readRunMessage, type RunEventType, runsChannel } from './channels.ts';
+import { readRunMessage, type RunEventType, runsChannel } from '../runs/publish.ts';
 
 export interface RunEvent {
   type: RunEventType;

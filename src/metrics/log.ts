@@ -5,7 +5,7 @@ import { limits } from '../access/limits.ts';
 import type { Bus } from '../bus/bus.ts';
 import type { Log } from '../db/pool.ts';
 import { invalidInput } from '../errors.ts';
-import { publishBatch } from '../live/channels.ts';
+import { publishBatch } from './publish.ts';
 import { requireRun, type RunPlaces } from '../runs/find.ts';
 import { markAlive } from '../runs/heartbeat.ts';
 import { appendBatch } from './append.ts';

@@ -6,7 +6,7 @@ import type { Bus } from '../bus/bus.ts';
 import { type Db, violatedConstraint } from '../db/prisma.ts';
 import { invalidInput, RuntideError } from '../errors.ts';
 import type { Prisma } from '../generated/prisma/client.ts';
-import { publishRun } from '../live/channels.ts';
+import { publishRun } from './publish.ts';
 import { lockRun, requireWorkspace } from './find.ts';
 import { inventName } from './names.ts';
 import { DEFAULT_PROJECT, ensureProject } from './project.ts';

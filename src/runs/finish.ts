@@ -3,7 +3,7 @@ import type { Access } from '../access/access.ts';
 import type { Bus } from '../bus/bus.ts';
 import type { Db } from '../db/prisma.ts';
 import { invalidInput } from '../errors.ts';
-import { publishRun } from '../live/channels.ts';
+import { publishRun } from './publish.ts';
 import { lockRun, requireRun, type RunPlaces } from './find.ts';
 
 export type FinalStatus = 'COMPLETED' | 'FAILED' | 'CANCELED';

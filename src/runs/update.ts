@@ -4,7 +4,7 @@ import { limits } from '../access/limits.ts';
 import type { Bus } from '../bus/bus.ts';
 import type { Db } from '../db/prisma.ts';
 import type { Prisma } from '../generated/prisma/client.ts';
-import { publishRun } from '../live/channels.ts';
+import { publishRun } from './publish.ts';
 import { lockRun, requireRun, type RunPlaces } from './find.ts';
 import { checkName, checkObject, checkTags, checkText, type JsonObject } from './text.ts';
 
