@@ -85,7 +85,10 @@ export const RunType = builder.prismaObject('Run', {
       loaderOptions,
       load: async (ids: string[], { pool }, args) => {
         const summaries = await readSummaries(pool, [...new Set(ids)]);
-        return ids.map((id) => metricsPage(summaries.get(id) ?? [], args));
+        return ids.map((id) => {
+          const found = summaries.get(id) ?? [];
+          return found instanceof Error ? found : metricsPage(found, args);
+        });
       },
       resolve: ({ id }) => id,
     }),

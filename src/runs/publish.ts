@@ -1,4 +1,5 @@
-// Tells over the bus that a run of a project changed. Whoever misses it finds the change in the database within a second.
+// What goes over the bus of a project's runs: that one was made or changed. The bus only wakes: whoever misses a message
+// finds the change in the database within a second.
 import type { Bus } from '../bus/bus.ts';
 
 export type RunEventType = 'CREATED' | 'CHANGED' | 'DELETED' | 'RESTORED';
