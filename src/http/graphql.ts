@@ -131,14 +131,15 @@ function presentPlugin(log: Log): Plugin<Context> {
       ? { ...result, errors: result.errors.map((error: GraphQLError) => present(error, requestId, log)) }
       : result;
   return {
-    onResultProcess({ result, setResult, serverContext }) {
+    onResultProcess(event) {
+      const { result, serverContext } = event;
       const requestId = (serverContext as unknown as Context | undefined)?.requestId ?? '';
       if (Array.isArray(result)) return;
       if (!(Symbol.asyncIterator in result)) {
-        setResult(presented(result as ExecutionResult, requestId));
+        event.setResult(presented(result as ExecutionResult, requestId));
         return;
       }
-      setResult(
+      event.setResult(
         mapped(
           result as AsyncIterable<ExecutionResult>,
           (one) => presented(one, requestId),

@@ -20,7 +20,7 @@ import { checkVariables } from './variables.ts';
 
 export interface GraphQLOverWebSocket {
   upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void;
-  sockets(): number;
+  sockets: () => number;
   /** Tells every client to go on elsewhere. */
   close(): Promise<void>;
 }

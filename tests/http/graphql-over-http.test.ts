@@ -186,7 +186,8 @@ test('what nobody can read is not run: other methods, other answers', async () =
     const answer = await send(app.url, '/graphql', { method });
     expect(answer.status).toBe(405);
     expect(answer.headers.allow).toBe('GET, POST');
-    if (method !== 'HEAD') expect((JSON.parse(answer.text) as Body).errors?.[0]?.extensions.code).toBe('INVALID_INPUT');
+    const { errors } = (JSON.parse(answer.text || 'null') as Body) ?? {};
+    expect(errors?.[0]?.extensions.code).toBe(method === 'HEAD' ? undefined : 'INVALID_INPUT');
   }
   const answer = await post(JSON.stringify({ query: MAKE }), { accept: 'image/png' });
   expect(answer.status).toBe(406);
@@ -251,7 +252,7 @@ describe('a subscription over SSE', () => {
     await app.engines.db.apiKey.update({ where: { id: key.id }, data: { revokedAt: new Date() } });
     try {
       const since = Date.now();
-      await expect(stream.next()).rejects.toThrow();
+      await expect(stream.next()).rejects.toThrow(/terminated|aborted|closed/);
       expect(Date.now() - since).toBeLessThan(5_000);
       await until(() => app.engines.feeds.watchedRuns() === 0, 'the source has ended', 1_000);
     } finally {

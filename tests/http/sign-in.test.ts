@@ -1,7 +1,7 @@
 // Signing in by a link: good once, for a session in a cookie that pages elsewhere cannot use.
 import { createClient } from 'graphql-ws';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
-import WebSocket from 'ws';
+import { WebSocket } from 'ws';
 import { createSignInLink } from '../../src/access/sign-in.ts';
 import { hashToken, makeToken } from '../../src/access/token.ts';
 import { type App, startApp } from '../support/app.ts';

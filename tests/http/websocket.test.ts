@@ -2,7 +2,7 @@
 import { once } from 'node:events';
 import { request as httpRequest } from 'node:http';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import WebSocket from 'ws';
+import { WebSocket } from 'ws';
 import { limits } from '../../src/access/limits.ts';
 import { createApiKey } from '../../src/access/first-start.ts';
 import { createSignInLink, signInByLink } from '../../src/access/sign-in.ts';

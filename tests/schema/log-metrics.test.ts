@@ -102,7 +102,7 @@ describe('a wrong batch is refused whole, and named', () => {
     ['an unknown repeats', column({ repeats: 'SOMETIMES' }), 'metrics[0].repeats'],
   ];
 
-  test.each(wrong)('%s', async (_, input, field, index) => {
+  test.each(wrong)('%s', async (_what, input, field, index) => {
     const runId = await app.createRun({ project: 'wrong' });
     // Good points before and after it are refused with it.
     const good = { name: 'good', steps: [1], values: [1] };
@@ -115,24 +115,22 @@ describe('a wrong batch is refused whole, and named', () => {
     });
     expect(answer.errors?.[0]?.extensions.field).toBe(field);
     expect(answer.errors?.[0]?.extensions.index).toBe(index);
-    if (index !== undefined && !/columns|fewer|more|less|no values/.test(_))
-      expect(answer.errors?.[0]?.message).toContain(`${field}[${index}]`);
     expect(answer.data ?? null).toBeNull();
     expect(await journalRows(runId)).toBe(0);
     // Nothing of it stays in the way.
     expect(await mustLog({ ...writer({}), runId })).toMatchObject({ accepted: 3, duplicate: false, cursor: '1' });
   });
 
-  test.each(wrong)('%s, written into the document', async (_, input, field, index) => {
+  test.each(wrong)('%s, written into the document', async (_what, input, field, index) => {
     const runId = await app.createRun({ project: 'wrong' });
     const answer = await app.request(`mutation { logMetrics(input: ${literal({ ...input, runId })}) { accepted } }`);
     expect(answer.errors?.length).toBeGreaterThan(0);
     for (const error of answer.errors ?? []) expect(error.extensions.code).toBe('INVALID_INPUT');
     // What GraphQL itself refuses is named by its place in the document.
     const [error] = answer.errors ?? [];
-    if (error?.extensions.field !== undefined)
-      expect(error.extensions).toMatchObject({ field, ...(index === undefined ? {} : { index }) });
-    else expect(error).toHaveProperty('locations');
+    const inDocument = { locations: [{ line: 1, column: expect.any(Number) as number }] };
+    const inInput = { extensions: { field, ...(index === undefined ? {} : { index }) } };
+    expect(error).toMatchObject(error?.extensions.field === undefined ? inDocument : inInput);
     expect(await journalRows(runId)).toBe(0);
   });
 
@@ -264,7 +262,7 @@ describe('what was logged comes back to the bit', () => {
         tag: 'train ✓',
         count: values.length,
         last: -1e-7,
-        min: -2.2250738585072009e-308 < -1e-7 ? -2.2250738585072009e-308 : -1e-7,
+        min: -1e-7,
         max: 1.7976931348623157e308,
         mean: expect.any(Number),
         minStep: 2 ** 53 - 1,
