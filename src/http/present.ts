@@ -1,5 +1,6 @@
 // Turns what was thrown into what is answered, in one place: our own errors with their code, those of GraphQL itself as
 // INVALID_INPUT, a database that is away as UNAVAILABLE, and everything else masked, logged, and found by its request id.
+import { PothosValidationError } from '@pothos/core';
 import { GraphQLError } from 'graphql';
 import { isUnavailable, type Log } from '../db/pool.ts';
 import { type ErrorCode, RuntideError } from '../errors.ts';
@@ -15,7 +16,12 @@ export function present(error: GraphQLError, requestId: string, log: Log): Graph
   // Without a cause, or with one of GraphQL's, the document, its variables, or an argument is wrong. Past those, GraphQL
   // complains of what resolvers return.
   const isGraphQLs = cause === undefined || cause instanceof GraphQLError;
-  if (isGraphQLs && (error.path === undefined || /^(Argument|Variable|Directive) /.test(error.message))) {
+  const isOfInput =
+    error.path === undefined ||
+    /^(Argument|Variable|Directive) /.test(error.message) ||
+    // Such as a cursor that is none.
+    cause instanceof PothosValidationError;
+  if (isGraphQLs && isOfInput) {
     const { code, field, http } = error.extensions;
     const named = typeof field === 'string' ? field : fieldOf(error.message);
     const message = error.message.length > MOST_MESSAGE ? `${error.message.slice(0, MOST_MESSAGE)}…` : error.message;

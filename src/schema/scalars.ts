@@ -58,6 +58,9 @@ builder.scalarType('Metadata', {
   parseLiteral: written(list),
 });
 
+/** What both this form and PostgreSQL can say. */
+const YEAR_1 = Date.parse('0001-01-01T00:00:00Z');
+const YEAR_10000 = 253_402_300_800_000;
 const RFC_3339 = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$/i;
 
 // TypeScript does not know it yet: JSON text that JSON.stringify takes over as it is.
@@ -79,7 +82,7 @@ function plain(value: number | null): number | string | object | null {
 
 function date(value: unknown): Date {
   const read = typeof value === 'string' && RFC_3339.test(value) ? new Date(value) : null;
-  if (read && !Number.isNaN(read.getTime())) return read;
+  if (read && read.getTime() >= YEAR_1 && read.getTime() < YEAR_10000) return read;
   throw refused(`expected a time such as "2026-11-22T20:58:00Z", not ${show(value)}`);
 }
 
