@@ -33,6 +33,8 @@ export const limits = {
   documentAliases: 60,
   documentDirectives: 50,
   documentRootFields: 30,
+  /** Of one operation: objects, and hundreds of points, that it may bring (src/http/cost.ts). */
+  operationCost: 50_000,
   /** Levels of lists and objects in a variable, or in a value in the document. */
   inputDepth: 128,
 } as const;

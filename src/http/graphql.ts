@@ -1,6 +1,6 @@
 // GraphQL over HTTP and SSE: yoga, behind a check of the body, the credential and the document.
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { execute, type ExecutionResult, GraphQLError, subscribe } from 'graphql';
+import { execute, type ExecutionResult, getOperationAST, GraphQLError, subscribe } from 'graphql';
 import { createYoga, type Plugin } from 'graphql-yoga';
 import type { Access } from '../access/access.ts';
 import type { Authenticator, Presented } from '../access/authenticate.ts';
@@ -9,6 +9,7 @@ import type { Log } from '../db/pool.ts';
 import type { Context, Engines } from '../schema/context.ts';
 import { schema } from '../schema/schema.ts';
 import { readJsonObject } from './body.ts';
+import { checkCost } from './cost.ts';
 import { presentedBy } from './credentials.ts';
 import { readDocument } from './documents.ts';
 import type { GraphiQL } from './graphiql.ts';
@@ -116,11 +117,22 @@ const documentsPlugin: Plugin<Context> = {
   // Done with the parsing, and remembered with it.
   onValidate: ({ setValidationFn }) => setValidationFn(() => []),
   // GraphQL's own, as on WebSockets; yoga brings another one.
-  onExecute: ({ setExecuteFn }) => setExecuteFn(execute),
+  onExecute({ args, setExecuteFn }) {
+    const cost = checkCost(args.document, args.operationName, args.variableValues as Record<string, unknown>);
+    setExecuteFn(execute);
+    // The hot path, logging, is a mutation, whose cost says nothing.
+    if (getOperationAST(args.document, args.operationName)?.operation !== 'query') return undefined;
+    return {
+      onExecuteDone({ result, setResult }) {
+        if (!(Symbol.asyncIterator in result)) setResult({ ...result, extensions: { ...result.extensions, cost } });
+      },
+    };
+  },
   onSubscribe({ args, setSubscribeFn }) {
     const { request } = args.contextValue as { request: Request };
     if (!/text\/(event-stream|\*)|\*\/\*/i.test(request.headers.get('accept') ?? '*/*'))
       throw refused(406, 'a subscription is answered as `Accept: text/event-stream`, or over WebSocket');
+    checkCost(args.document, args.operationName, args.variableValues as Record<string, unknown>);
     setSubscribeFn(subscribe);
   },
 };

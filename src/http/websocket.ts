@@ -1,7 +1,7 @@
 // GraphQL over WebSocket (graphql-ws): the same documents, limits, errors and access as over HTTP.
 import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
-import { type ExecutionArgs, type ExecutionResult, execute, GraphQLError, subscribe } from 'graphql';
+import { type DocumentNode, type ExecutionArgs, type ExecutionResult, execute, GraphQLError, subscribe } from 'graphql';
 import { type Context as SocketContext, CloseCode, handleProtocols, makeServer } from 'graphql-ws';
 import { v7 as uuidv7 } from 'uuid';
 import { type WebSocket, WebSocketServer } from 'ws';
@@ -11,6 +11,7 @@ import { limits } from '../access/limits.ts';
 import { RuntideError } from '../errors.ts';
 import type { Context, Engines } from '../schema/context.ts';
 import { schema } from '../schema/schema.ts';
+import { checkCost } from './cost.ts';
 import { presentedBy } from './credentials.ts';
 import { readDocument } from './documents.ts';
 import type { EndReason, OpenStreams } from './open-streams.ts';
@@ -103,6 +104,7 @@ export function createGraphQLOverWebSocket(
         checkVariables(variables);
         const document = readDocument(query);
         if (Array.isArray(document)) return document as readonly GraphQLError[];
+        checkCost(document as DocumentNode, operationName, variables);
         const contextValue: Context = { ...engines, access: await accessOf(socket), requestId };
         return {
           schema,

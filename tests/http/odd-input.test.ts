@@ -147,7 +147,7 @@ const withArguments = Object.values(schema.getTypeMap())
   );
 
 /** Each change of one place in the input to one odd value. */
-function* changes(type: GraphQLInputType, good: unknown): Generator<unknown> {
+function* changes(type: GraphQLInputType, good: unknown): Generator {
   if (isNonNullType(type)) {
     yield* changes(type.ofType, good);
     return;
