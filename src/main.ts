@@ -27,6 +27,8 @@ const STOP_MS = 9_500;
 type Stop = () => Promise<unknown> | void;
 
 const say = (line: string) => void process.stdout.write(`${line}\n`);
+/** For commands whose output is taken by another program (`$(npm run --silent key)`). */
+const sayAside = (line: string) => void process.stderr.write(`${line}\n`);
 
 async function serve(config: Config): Promise<void> {
   const log = pino({ level: config.logLevel }, pino.destination(2));
@@ -63,7 +65,7 @@ async function serve(config: Config): Promise<void> {
     stops.push(() => http.close());
     await lock.update({ url: url(http.port) });
 
-    const connectionString = config.databaseUrl ?? (await startDatabase(config, log, stops));
+    const connectionString = config.databaseUrl ?? (await startDatabase(config, log, stops, say));
     const applied = await migrate(connectionString);
     if (applied.length > 0) say(`Prepared the database (${applied.length} migration${applied.length > 1 ? 's' : ''}).`);
     const pool = createPool({ connectionString, size: config.databasePoolSize, log });
@@ -89,8 +91,8 @@ async function serve(config: Config): Promise<void> {
   }
 }
 
-async function startDatabase(config: Config, log: Log, stops: Stop[]): Promise<string> {
-  const postgres = await startEmbeddedPostgres({ dataDir: join(config.dataDir, 'postgres'), log, say });
+async function startDatabase(config: Config, log: Log, stops: Stop[], tell: (line: string) => void): Promise<string> {
+  const postgres = await startEmbeddedPostgres({ dataDir: join(config.dataDir, 'postgres'), log, say: tell });
   stops.push(() => postgres.stop());
   return postgres.connectionString;
 }
@@ -139,7 +141,7 @@ async function withDatabase<Result>(
   const lock = await lockDataFolder(config.dataDir, { url: 'a command' });
   const stops: Stop[] = [() => lock.release()];
   try {
-    return await work(await startDatabase(config, log, stops));
+    return await work(await startDatabase(config, log, stops, sayAside));
   } finally {
     for (const stop of stops.toReversed()) await stop();
   }
@@ -185,10 +187,18 @@ const commands: Record<string, (config: Config, flags: string[]) => Promise<void
 };
 
 const [name = 'serve', ...flags] = process.argv.slice(2);
+const usage: Record<string, string[]> = { serve: [], migrate: ['--status'], open: [], key: [] };
+const known = Object.hasOwn(usage, name) ? usage[name] : undefined;
+const strange = known ? flags.filter((flag) => !known.includes(flag)) : [name];
+if (strange.length > 0) {
+  const lines = Object.entries(usage).map(
+    ([one, takes]) => `  ${[one, ...takes.map((flag) => `[${flag}]`)].join(' ')}`,
+  );
+  process.stderr.write(`Runtide does not know ${strange.join(' ')}. It knows:\n${lines.join('\n')}\n`);
+  process.exit(2);
+}
 try {
-  const command = Object.hasOwn(commands, name) ? commands[name] : undefined;
-  if (!command) throw new ConfigError([`there is no command ${name}: use one of ${Object.keys(commands).join(', ')}`]);
-  await command(loadConfig(), flags);
+  await commands[name]?.(loadConfig(), flags);
 } catch (error) {
   const isOurs = error instanceof RuntideError || error instanceof ConfigError;
   process.stderr.write(

@@ -230,13 +230,13 @@ test('the migrations make what prisma/schema.prisma describes', async ({ url, qu
     'CREATE TABLE forgotten (id int)',
     'CREATE SEQUENCE numbers',
   ];
-  let seen = migrated;
+  const unseen: string[] = [];
   for (const change of changes) {
+    const before = await readCatalogue(url);
     await query(change);
-    const now = await readCatalogue(url);
-    expect(now, change).not.toEqual(seen);
-    seen = now;
+    if (String(await readCatalogue(url)) === String(before)) unseen.push(change);
   }
+  expect(unseen).toEqual([]);
 });
 
 /** A run, a batch and a chart of it: Prisma and the hand-written SQL both. */
@@ -281,7 +281,9 @@ async function withPrisma(connectionString: string, work: (engine: SchemaEngine)
     const connection = await connect();
     connections.push(connection);
     // The adapter cuts scripts at every semicolon, in comments too; Prisma's program, and we, send them whole.
-    connection.executeScript = async (sql) => void (await connection.executeRaw({ sql, args: [], argTypes: [] }));
+    connection.executeScript = async (sql) => {
+      await connection.executeRaw({ sql, args: [], argTypes: [] });
+    };
     return connection;
   };
   const schemaPath = new URL('../../prisma/schema.prisma', import.meta.url);
