@@ -17,12 +17,8 @@ export interface PoolOptions {
 }
 
 /** Sequences and counts come as numbers: they stay far below 2^53. */
-const types: pg.CustomTypesConfig = {
-  getTypeParser: ((oid: number, format?: 'text' | 'binary') =>
-    oid === pg.types.builtins.INT8 && format !== 'binary'
-      ? Number
-      : pg.types.getTypeParser(oid, format as 'text')) as pg.CustomTypesConfig['getTypeParser'],
-};
+const types = new pg.TypeOverrides();
+types.setTypeParser(pg.types.builtins.INT8, Number);
 
 export function schemaOf(connectionString: string): string | undefined {
   return new URL(connectionString).searchParams.get('schema') ?? undefined;

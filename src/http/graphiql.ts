@@ -115,15 +115,23 @@ function options() {
   };
 }
 
-const MAKE = `# 1. Make a run. Signed in by the link of \`npm start\` you need no header; elsewhere send
-#    { "authorization": "Bearer <API key>" }
+// Lines are short enough for half a screen.
+const MAKE = `# 1. Make a run.
+#
+# Signed in by the link of \`npm start\`, you need no
+# header. Elsewhere send, under Headers below:
+# { "authorization": "Bearer <API key>" }
 mutation MakeRun {
   createRun(
-    input: { id: "RUN_ID", requestId: "RUN_ID", project: "graphiql", config: { lr: 0.01 } }
+    input: {
+      id: "RUN_ID"
+      requestId: "RUN_ID"
+      project: "graphiql"
+      config: { lr: 0.01 }
+    }
   ) {
     attempt
     run {
-      id
       name
       status
       url
@@ -132,15 +140,26 @@ mutation MakeRun {
 }
 `;
 
-const LOG = `# 2. Log to it: columns of equal length for each metric. The answer comes when it is on disk.
-#    Keep the next tab running and change steps and values here.
+const LOG = `# 2. Log to it: columns of equal length for each metric.
+#
+# The answer comes when it is on disk. Keep the next tab
+# running, change steps and values here, and log again.
 mutation Log {
   logMetrics(
     input: {
       runId: "RUN_ID"
       metrics: [
-        { name: "loss", steps: [1, 2, 3, 4], values: [0.9, 0.5, "NaN", 0.2] }
-        { name: "accuracy", tag: "val", steps: [4], values: [0.94] }
+        {
+          name: "loss"
+          steps: [1, 2, 3, 4]
+          values: [0.9, 0.5, "NaN", 0.2]
+        }
+        {
+          name: "accuracy"
+          tag: "val"
+          steps: [4]
+          values: [0.94]
+        }
       ]
     }
   ) {
@@ -151,9 +170,14 @@ mutation Log {
 }
 `;
 
-const WATCH = `# 3. Watch it: what was logged so far, and then every batch as it is accepted.
+const WATCH = `# 3. Watch it: what was logged so far, and then every
+# batch as it is accepted.
 subscription Watch {
-  metrics(input: { runs: [{ id: "RUN_ID", after: "0" }] }) {
+  metrics(
+    input: {
+      runs: [{ id: "RUN_ID", after: "0" }]
+    }
+  ) {
     ... on MetricsAppended {
       cursor
       metrics {
@@ -172,7 +196,8 @@ subscription Watch {
 }
 `;
 
-const QUERY = `# 4. Query it: figures of its metrics, exact points, a chart.
+const QUERY = `# 4. Query it: figures of its metrics, exact points,
+# and a chart.
 query Read {
   run(id: "RUN_ID") {
     name
@@ -195,7 +220,13 @@ query Read {
       values
     }
   }
-  charts(input: { runIds: ["RUN_ID"], metrics: [{ name: "loss" }], buckets: 100 }) {
+  charts(
+    input: {
+      runIds: ["RUN_ID"]
+      metrics: [{ name: "loss" }]
+      buckets: 100
+    }
+  ) {
     exact
     x
     mean

@@ -92,13 +92,14 @@ function presentPlugin(log: Log): Plugin<Context> {
       ? { ...result, errors: result.errors.map((error: GraphQLError) => present(error, requestId, log)) }
       : result;
   return {
-    onResultProcess({ result, setResult, serverContext }) {
+    onResultProcess(event) {
+      const { result, serverContext } = event;
       const requestId = (serverContext as unknown as Context | undefined)?.requestId ?? '';
       if (Array.isArray(result)) return;
       if (Symbol.asyncIterator in result) {
         const source = result as AsyncIterable<ExecutionResult>;
-        setResult(mapped(source, (one) => presented(one, requestId)));
-      } else setResult(presented(result as ExecutionResult, requestId));
+        event.setResult(mapped(source, (one) => presented(one, requestId)));
+      } else event.setResult(presented(result as ExecutionResult, requestId));
     },
   };
 }

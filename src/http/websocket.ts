@@ -20,7 +20,7 @@ import { present, presentThrown } from './present.ts';
 
 export interface GraphQLOverWebSocket {
   upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void;
-  sockets(): number;
+  sockets: () => number;
   /** Tells every client to go on elsewhere. */
   close(): Promise<void>;
 }
@@ -131,7 +131,7 @@ export function createGraphQLOverWebSocket(
       onError: (_socket, _id, _payload, errors) =>
         errors.map((error) => (error.extensions.requestId ? error : present(error, uuidv7(), log)).toJSON()),
     },
-    wss as never,
+    wss,
   );
 
   return {

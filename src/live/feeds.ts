@@ -3,10 +3,10 @@
 import type pg from 'pg';
 import type { Bus } from '../bus/bus.ts';
 import type { Log } from '../db/pool.ts';
-import { decodeColumns } from '../metrics/codec.ts';
+import { decodeColumns, decodedBytes } from '../metrics/codec.ts';
 import type { MetricColumns } from '../metrics/columns.ts';
 import { readHeads } from '../metrics/heads.ts';
-import { batchesChannel, readBatchMessage } from './channels.ts';
+import { type BatchMessage, batchesChannel, readBatchMessage } from '../metrics/publish.ts';
 
 export interface FeedListener {
   onBatch(batch: FeedBatch): void;
@@ -17,7 +17,7 @@ export interface FeedListener {
 export interface FeedBatch {
   sequence: number;
   attempt: number;
-  /** Of the payload; 0 where it was not carried. */
+  /** That it takes once decoded; 0 where the payload was not carried. */
   bytes: number;
   /** Decoded once for all who ask; null where the payload was not carried. */
   columns(): MetricColumns[] | null;
@@ -94,15 +94,12 @@ export function createFeeds({ pool, bus, log }: { pool: pg.Pool; bus: Bus; log: 
   };
 }
 
-function toFeedBatch(
-  { sequence, attempt, payload }: { sequence: number; attempt: number; payload: Buffer | null },
-  log: Log,
-): FeedBatch {
+function toFeedBatch({ sequence, attempt, pointCount, payload }: BatchMessage, log: Log): FeedBatch {
   let decoded: MetricColumns[] | null | undefined;
   return {
     sequence,
     attempt,
-    bytes: payload?.length ?? 0,
+    bytes: payload ? decodedBytes(payload, pointCount) : 0,
     columns() {
       if (decoded !== undefined) return decoded;
       try {

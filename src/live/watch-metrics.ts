@@ -1,10 +1,10 @@
 // One subscriber of `metrics`: what the journal holds after the cursors, then live batches in the order of their
 // sequence, without a gap and without a duplicate. From the bus only the next sequence is taken; whatever else is
-// missing is read from the journal. What waits for a slow reader is bounded: past the bound it is dropped, and read
-// from the journal when the reader comes back.
+// missing is read from the journal. What waits for a slow reader is bounded, as is what one event holds: past the bound
+// it is dropped, and read from the journal when the reader comes back.
 import type pg from 'pg';
 import { isUnavailable } from '../db/pool.ts';
-import { decodeColumns } from '../metrics/codec.ts';
+import { decodeColumns, decodedBytes } from '../metrics/codec.ts';
 import type { MetricColumns } from '../metrics/columns.ts';
 import { readHeads } from '../metrics/heads.ts';
 import type { FeedBatch, Feeds } from './feeds.ts';
@@ -23,8 +23,9 @@ export type MetricsEvent =
   | { kind: 'appended'; runId: string; cursor: string; metrics: LiveColumns[] }
   | { kind: 'reset'; runId: string; cursor: string; reason: string };
 
-/** Bytes of payloads that wait for one subscriber; past it the journal takes over. */
-export const WAITING_BYTES = 1024 * 1024;
+/** What may wait for one subscriber, and what one event holds if it has more than a batch. Decoded: 100 bytes of payload
+ * can stand for 200,000 points, so that payloads alone bound nothing. */
+export const WAITING_BYTES = 2 * 1024 * 1024;
 /** Of the journal, read at once. */
 const PAGE_ROWS = 256;
 const PAGE_BYTES = 1024 * 1024;
@@ -36,6 +37,7 @@ interface Watched {
   delivered: number;
   /** The highest sequence heard of. */
   known: number;
+  /** Ascending, with holes where the bus lost something: those are read from the journal. */
   waiting: FeedBatch[];
   /** The cursor cannot be served. */
   reset: string | null;
@@ -48,16 +50,19 @@ export async function watchMetrics(
 ): Promise<AsyncIterableIterator<MetricsEvent>> {
   const watched = new Map<string, Watched>();
   const stops: (() => void)[] = [];
+  const wanted = wantedBy(selectors);
   let waitingBytes = 0;
   let wake: (() => void) | null = null;
   let done = false;
+  const pending = new Set<(result: IteratorResult<MetricsEvent>) => void>();
 
   const end = () => {
     done = true;
-    for (const stop of stops) stop();
-    stops.length = 0;
+    for (const stop of stops.splice(0)) stop();
     watched.clear();
     wake?.();
+    for (const resolve of pending) resolve({ done: true, value: undefined });
+    pending.clear();
   };
   const heard = (run: Watched, sequence: number) => {
     if (sequence <= run.known) return;
@@ -66,6 +71,10 @@ export async function watchMetrics(
   };
   const drop = (run: Watched, count: number) => {
     for (const { bytes } of run.waiting.splice(0, count)) waitingBytes -= bytes;
+  };
+  const dropDelivered = (run: Watched) => {
+    const first = run.waiting.findIndex(({ sequence }) => sequence > run.delivered);
+    drop(run, first === -1 ? run.waiting.length : first);
   };
 
   // The bus first, then the heads: what is accepted in between is heard, what was accepted before is below the head.
@@ -76,9 +85,7 @@ export async function watchMetrics(
       .listen(runId, {
         onHead: (sequence) => heard(run, sequence),
         onBatch(batch) {
-          if (batch.sequence <= run.delivered) return;
-          const next = (run.waiting.at(-1)?.sequence ?? run.delivered) + 1;
-          if (batch.sequence === next && batch.bytes > 0) {
+          if (batch.sequence > (run.waiting.at(-1)?.sequence ?? run.delivered) && batch.bytes > 0) {
             run.waiting.push(batch);
             waitingBytes += batch.bytes;
             if (waitingBytes > WAITING_BYTES) for (const one of watched.values()) drop(one, one.waiting.length);
@@ -99,7 +106,7 @@ export async function watchMetrics(
       if (run.delivered === -1) {
         // From now on. What the bus brought since is above the head, or in it.
         run.delivered = sequence;
-        drop(run, run.waiting.length);
+        dropDelivered(run);
       } else if (run.delivered > sequence) run.reset = 'the cursor is ahead of the run: the server was set back';
       run.known = Math.max(run.known, sequence);
     }
@@ -110,39 +117,52 @@ export async function watchMetrics(
 
   /** What is there for one run, or null. Moves `delivered` past it. */
   const take = async (run: Watched): Promise<MetricsEvent | null> => {
-    if (run.reset === null && run.known <= run.delivered) return null;
-    while (run.waiting[0] && run.waiting[0].sequence <= run.delivered) drop(run, 1);
-    const fromBus = takeWaiting(run);
-    if (fromBus) {
-      drop(run, fromBus.count);
-      return eventOf(run, fromBus.batches);
+    if (run.reset === null) {
+      if (run.known <= run.delivered) return null;
+      dropDelivered(run);
+      const fromBus = takeWaiting(run.waiting, run.delivered + 1);
+      if (fromBus.length > 0) {
+        drop(run, fromBus.length);
+        return eventOf(run, fromBus);
+      }
+      const rows = await readJournal(pool, run.runId, run.delivered);
+      if (done) return null;
+      if (rows[0]?.sequence === run.delivered + 1) return fromJournal(run, rows);
     }
-    const rows = run.reset === null ? await readJournal(pool, run.runId, run.delivered) : [];
-    if (done) return null;
-    if (rows[0]?.sequence === run.delivered + 1)
-      return eventOf(
-        run,
-        rows.map((row) => ({ ...row, columns: decodeColumns(row.payload, wantedBy(selectors)) })),
-      );
     const head = (await readHeads(pool, [run.runId])).get(run.runId);
-    if (run.reset === null && head && head.sequence <= run.delivered) {
+    if (run.reset === null && (head?.sequence ?? 0) <= run.delivered) {
       run.known = run.delivered;
       return null;
     }
-    const reason = run.reset ?? 'the cursor is older than what the journal keeps';
-    run.reset = null;
-    run.delivered = head?.sequence ?? run.delivered;
-    run.known = run.delivered;
-    drop(run, run.waiting.length);
-    return { kind: 'reset', runId: run.runId, cursor: String(run.delivered), reason };
+    return resetTo(run, head?.sequence ?? 0, run.reset ?? 'the cursor is older than what the journal keeps');
   };
 
-  const eventOf = (
-    run: Watched,
-    batches: readonly { sequence: number; attempt: number; columns: MetricColumns[] }[],
-  ): MetricsEvent | null => {
+  const fromJournal = (run: Watched, rows: readonly JournalRow[]): MetricsEvent | null => {
+    const batches: LiveBatch[] = [];
+    let bytes = 0;
+    for (const { sequence, attempt, point_count: pointCount, payload } of rows) {
+      bytes += decodedBytes(payload, pointCount);
+      if (batches.length > 0 && bytes > WAITING_BYTES) break;
+      try {
+        batches.push({ sequence, attempt, columns: decodeColumns(payload, wanted) });
+      } catch {
+        // One that cannot be read must not hold back those behind it, nor the other runs.
+        if (batches.length === 0) return resetTo(run, sequence, `batch ${sequence} of the run is damaged`);
+        break;
+      }
+    }
+    return eventOf(run, batches);
+  };
+
+  const resetTo = (run: Watched, sequence: number, reason: string): MetricsEvent => {
+    run.reset = null;
+    run.delivered = sequence;
+    return { kind: 'reset', runId: run.runId, cursor: String(sequence), reason };
+  };
+
+  const eventOf = (run: Watched, batches: readonly LiveBatch[]): MetricsEvent | null => {
     run.delivered = batches.at(-1)?.sequence ?? run.delivered;
-    const metrics = mergeBatches(batches, wantedBy(selectors));
+    const metrics = mergeBatches(batches, wanted);
     if (metrics.length === 0) return null;
     return { kind: 'appended', runId: run.runId, cursor: String(run.delivered), metrics };
   };
@@ -161,7 +181,6 @@ export async function watchMetrics(
       for (const run of watched.values()) {
         const event = await take(run).catch((error: unknown) => {
           if (isUnavailable(error)) return 'away' as const;
-          end();
           throw error;
         });
         if (done) break;
@@ -183,11 +202,18 @@ export async function watchMetrics(
   const iterator: AsyncIterableIterator<MetricsEvent> = {
     [Symbol.asyncIterator]: () => iterator,
     next() {
-      const next = last.then(pull, pull);
-      last = next;
-      return next;
+      if (done) return Promise.resolve({ done: true, value: undefined });
+      return new Promise((resolve, reject) => {
+        pending.add(resolve);
+        const fail = (error: Error) => {
+          reject(error);
+          end();
+        };
+        last = last.then(pull).then(resolve, fail);
+        void last.then(() => pending.delete(resolve));
+      });
     },
-    // Ends what waits in `next` at once, rather than after another event.
+    // Ends what waits in `next` at once, rather than after another event or an answer of the database.
     return() {
       end();
       return Promise.resolve({ done: true, value: undefined });
@@ -196,16 +222,22 @@ export async function watchMetrics(
   return iterator;
 }
 
-/** The batches from the bus that come next without a hole, or null. */
-function takeWaiting(run: Watched) {
-  const batches: { sequence: number; attempt: number; columns: MetricColumns[] }[] = [];
-  for (const batch of run.waiting) {
-    if (batch.sequence !== run.delivered + 1 + batches.length) break;
+interface LiveBatch {
+  sequence: number;
+  attempt: number;
+  columns: MetricColumns[];
+}
+
+/** The batches from the bus that come next without a hole. */
+function takeWaiting(waiting: readonly FeedBatch[], next: number): LiveBatch[] {
+  const batches: LiveBatch[] = [];
+  for (const batch of waiting) {
+    if (batch.sequence !== next + batches.length) break;
     const columns = batch.columns();
     if (columns === null) break;
     batches.push({ sequence: batch.sequence, attempt: batch.attempt, columns });
   }
-  return batches.length > 0 ? { batches, count: batches.length } : null;
+  return batches;
 }
 
 function wantedBy(selectors: readonly MetricSelector[] | null): (name: string, tag: string) => boolean {
@@ -254,12 +286,19 @@ function joined(group: readonly LiveColumns[], column: 'steps' | 'times' | 'valu
   return all;
 }
 
+interface JournalRow {
+  sequence: number;
+  attempt: number;
+  point_count: number;
+  payload: Buffer;
+}
+
 /** The rows that come next, up to a page; the first one whatever its size. */
-async function readJournal(pool: pg.Pool, runId: string, after: number) {
-  const { rows } = await pool.query<{ sequence: number; attempt: number; payload: Buffer }>({
+async function readJournal(pool: pg.Pool, runId: string, after: number): Promise<JournalRow[]> {
+  const { rows } = await pool.query<JournalRow>({
     name: 'journal page',
-    text: `SELECT sequence, attempt, payload FROM (
-             SELECT sequence, attempt, payload,
+    text: `SELECT sequence, attempt, point_count, payload FROM (
+             SELECT sequence, attempt, point_count, payload,
                     sum(octet_length(payload)) OVER (ORDER BY sequence) - octet_length(payload) AS before
              FROM (SELECT * FROM journal WHERE run_id = $1 AND sequence > $2 ORDER BY sequence LIMIT ${PAGE_ROWS}) page
            ) summed WHERE before < ${PAGE_BYTES} ORDER BY sequence`,

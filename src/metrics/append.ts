@@ -22,6 +22,9 @@ export interface Appended {
   /** Of this batch; for a duplicate, the run's newest. */
   sequence: number;
   attempt: number;
+  /** The run is only announced, or thought dead, and this says that it lives. */
+  asleep: boolean;
+  pointCount: number;
   payload: Buffer;
 }
 
@@ -31,17 +34,17 @@ export const WINDOW = 64;
 export async function appendBatch(pool: pg.Pool, input: AppendInput): Promise<Appended> {
   const payload = encodeColumns(input.batch.columns);
   const { runId, attempt, writer } = input;
-  // Twice at the most: a number that was above a new writer's window may have come into it meanwhile.
+  const { pointCount } = input.batch;
+  // Again where the reason is gone by now: a number that was above a writer's window may have come into it meanwhile.
   for (let tries = 0; tries < 3; tries++) {
-    const { rows } = await pool.query<{ sequence: number; attempt: number }>({
+    const { rows } = await pool.query<{ sequence: number; attempt: number; asleep: boolean }>({
       name: 'append',
       text: APPEND,
-      values: [runId, writer?.id ?? null, writer?.batch ?? null, attempt, input.alive, input.batch.pointCount, payload],
+      values: [runId, writer?.id ?? null, writer?.batch ?? null, attempt, input.alive, pointCount, payload],
     });
-    const accepted = rows[0];
-    if (accepted) return { duplicate: false, sequence: accepted.sequence, attempt: accepted.attempt, payload };
+    if (rows[0]) return { duplicate: false, ...rows[0], pointCount, payload };
     const refused = await explain(pool, input);
-    if (refused) return { duplicate: true, sequence: refused.sequence, attempt: refused.attempt, payload };
+    if (refused) return { duplicate: true, ...refused, asleep: false, pointCount, payload };
   }
   throw new RuntideError('UNAVAILABLE', 'the batch could not be placed: send it again', { retryAfterMs: 100 });
 }
@@ -112,9 +115,11 @@ WITH input AS (
   FROM valid v
   WHERE h.run_id = v.run_id
     AND (v.writer IS NULL OR EXISTS (SELECT FROM counted c WHERE c.run_id = v.run_id AND c.writer = v.writer))
-  RETURNING h.run_id, h.sequence, v.attempt, v.point_count, v.payload
+  RETURNING h.run_id, h.sequence, v.attempt, v.point_count, v.payload, v.alive AND v.attempt = h.attempt AS alive
 ), written AS (
   INSERT INTO journal (run_id, sequence, attempt, point_count, payload)
   SELECT run_id, sequence, attempt, point_count, payload FROM moved
 )
-SELECT sequence, attempt FROM moved`;
+SELECT sequence, attempt,
+       alive AND EXISTS (SELECT FROM run r WHERE r.id = run_id AND r.status IN ('PENDING', 'CRASHED')) AS asleep
+FROM moved`;

@@ -127,6 +127,12 @@ export function decodeColumns(bytes: Uint8Array, wanted?: (name: string, tag: st
   return metrics;
 }
 
+/** What a payload takes once it is decoded, about: a few bytes can stand for many points. It is not proven whole here. */
+export function decodedBytes(payload: Buffer, pointCount: number): number {
+  const bodyBytes = payload.length >= HEADER_BYTES ? Math.min(payload.readUInt32LE(6), MAX_BODY_BYTES) : 0;
+  return bodyBytes + pointCount * 3 * Float64Array.BYTES_PER_ELEMENT;
+}
+
 function pack(bytes: Buffer, length: number): Buffer {
   let body = bytes.subarray(HEADER_BYTES, HEADER_BYTES + length);
   let packing = 0;

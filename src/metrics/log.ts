@@ -3,8 +3,9 @@ import type pg from 'pg';
 import type { Access } from '../access/access.ts';
 import { limits } from '../access/limits.ts';
 import type { Bus } from '../bus/bus.ts';
+import type { Log } from '../db/pool.ts';
 import { invalidInput } from '../errors.ts';
-import { publishBatch } from '../live/channels.ts';
+import { publishBatch } from './publish.ts';
 import { requireRun, type RunPlaces } from '../runs/find.ts';
 import { markAlive } from '../runs/heartbeat.ts';
 import { appendBatch } from './append.ts';
@@ -27,7 +28,7 @@ export interface Logged {
 }
 
 export async function logMetrics(
-  { pool, bus, places }: { pool: pg.Pool; bus: Bus; places: RunPlaces },
+  { pool, bus, places, log }: { pool: pg.Pool; bus: Bus; places: RunPlaces; log: Log },
   access: Access,
   input: LogMetricsInput,
 ): Promise<Logged> {
@@ -44,8 +45,11 @@ export async function logMetrics(
   });
   if (!appended.duplicate) {
     publishBatch(bus, place.runId, appended);
-    // A run that was only announced begins with its first batch.
-    if (appended.sequence === 1 && alive) await markAlive({ pool, bus }, place);
+    // The batch is stored whatever becomes of this: the next one says again that the run lives.
+    if (appended.asleep)
+      await markAlive({ pool, bus }, place).catch((error: unknown) =>
+        log.warn({ err: error, runId: place.runId }, 'a run that logs could not be marked as running'),
+      );
   }
   return {
     accepted: appended.duplicate ? 0 : batch.pointCount,

@@ -1,10 +1,10 @@
 // What is read of metrics: charts, exact points, summaries. Every function is one SQL statement and so one snapshot,
 // whatever the number of runs. All is decoded from the journal here; callers see series, cursors and summaries.
 import type pg from 'pg';
-import { invalidInput } from '../errors.ts';
+import { invalidInput, RuntideError } from '../errors.ts';
 import { type Buckets, bucketsOf, type Summary, summaryOf } from './buckets.ts';
 import { decodeColumns } from './codec.ts';
-import type { Points, Repeats } from './columns.ts';
+import type { MetricColumns, Points, Repeats } from './columns.ts';
 import { type Batch, byTime, lineOf, mergeBatches, type Series } from './line.ts';
 
 export interface MetricSelector {
@@ -42,6 +42,7 @@ export async function readCharts(pool: pg.Pool, request: ChartsRequest): Promise
   return request.runIds.flatMap((runId) => {
     const run = runs.get(runId);
     if (!run) return [];
+    if (run.damage) throw run.damage;
     const rank = (one: StoredMetric) => selectors.findIndex((selector) => selects(selector, one.name, one.tag));
     const found = run.metrics.toSorted((a, b) => rank(a) - rank(b));
     return found.flatMap((metric) => {
@@ -72,18 +73,18 @@ export interface MetricSummary extends Summary {
   repeats: Repeats;
 }
 
-/** Of the line, by name and tag. */
-export async function readSummaries(pool: pg.Pool, runIds: readonly string[]): Promise<Map<string, MetricSummary[]>> {
+/** Of the line, by name and tag. A run whose points are damaged has an error, the others what they have. */
+export async function readSummaries(
+  pool: pg.Pool,
+  runIds: readonly string[],
+): Promise<Map<string, MetricSummary[] | RuntideError>> {
   const runs = await readRuns(pool, runIds, () => true);
-  return new Map(
-    [...runs].map(([runId, { metrics }]) => [
-      runId,
-      metrics.flatMap(({ name, tag, repeats, series }) => {
-        const summary = summaryOf(lineOf(series));
-        return summary ? [{ name, tag, repeats, ...summary }] : [];
-      }),
-    ]),
-  );
+  return new Map([...runs].map(([runId, run]) => [runId, run.damage ?? run.metrics.flatMap(summariesOf)]));
+}
+
+function summariesOf({ name, tag, repeats, series }: StoredMetric): MetricSummary[] {
+  const summary = summaryOf(lineOf(series));
+  return summary ? [{ name, tag, repeats, ...summary }] : [];
 }
 
 export type PointsOrder = 'STEP_ASC' | 'STEP_DESC' | 'TIME_ASC' | 'TIME_DESC';
@@ -108,13 +109,18 @@ export interface PointsPage extends Points {
   endCursor: string | null;
 }
 
-/** Exact points; a page for each request, in the order of the requests. */
-export async function readPoints(pool: pg.Pool, requests: readonly PointsRequest[]): Promise<PointsPage[]> {
+/** Exact points; a page, or what is wrong with the run, for each request, in the order of the requests. */
+export async function readPoints(
+  pool: pg.Pool,
+  requests: readonly PointsRequest[],
+): Promise<(PointsPage | RuntideError)[]> {
   const runIds = [...new Set(requests.map(({ runId }) => runId))];
   const wanted = (name: string, tag: string) => requests.some((one) => one.name === name && one.tag === tag);
   const runs = await readRuns(pool, runIds, wanted);
   return requests.map((request) => {
-    const metric = runs.get(request.runId)?.metrics.find((one) => one.name === request.name && one.tag === request.tag);
+    const run = runs.get(request.runId);
+    if (run?.damage) return run.damage;
+    const metric = run?.metrics.find((one) => one.name === request.name && one.tag === request.tag);
     const series = metric?.series ?? [];
     const all =
       request.attempt === null
@@ -182,6 +188,8 @@ interface StoredRun {
   head: number;
   /** ms since the epoch: when it was created, where it has not started. */
   startedAt: number;
+  /** A batch cannot be read: then nothing of the run is, rather than what would be wrong. */
+  damage: RuntideError | null;
   /** By name, then tag. */
   metrics: StoredMetric[];
 }
@@ -210,9 +218,18 @@ async function readRuns(
   const runs = new Map<string, StoredRun & { batches: Map<string, Batch[]> }>();
   for (const { run_id, head, started_at, sequence, attempt, payload } of rows) {
     let run = runs.get(run_id);
-    if (!run) runs.set(run_id, (run = { head, startedAt: started_at.getTime(), metrics: [], batches: new Map() }));
-    if (sequence === null) continue;
-    for (const columns of decodeColumns(payload, wanted)) {
+    if (!run)
+      runs.set(
+        run_id,
+        (run = { head, startedAt: started_at.getTime(), damage: null, metrics: [], batches: new Map() }),
+      );
+    if (sequence === null || run.damage) continue;
+    const decoded = decode(payload, wanted);
+    if (decoded instanceof RuntideError) {
+      run.damage = new RuntideError('INTERNAL', `run ${run_id}, batch ${sequence}: ${decoded.message}`);
+      continue;
+    }
+    for (const columns of decoded) {
       const key = JSON.stringify([columns.name, columns.tag]);
       const batches = run.batches.get(key);
       if (batches) batches.push({ sequence, attempt, columns });
@@ -228,6 +245,15 @@ async function readRuns(
     run.metrics.sort((a, b) => compareText(a.name, b.name) || compareText(a.tag, b.tag));
   }
   return runs;
+}
+
+function decode(payload: Buffer, wanted: (name: string, tag: string) => boolean): MetricColumns[] | RuntideError {
+  try {
+    return decodeColumns(payload, wanted);
+  } catch (error) {
+    if (error instanceof RuntideError) return error;
+    throw error;
+  }
 }
 
 function selects({ name, tag }: MetricSelector, otherName: string, otherTag: string): boolean {

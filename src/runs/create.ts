@@ -6,8 +6,8 @@ import type { Bus } from '../bus/bus.ts';
 import { type Db, violatedConstraint } from '../db/prisma.ts';
 import { invalidInput, RuntideError } from '../errors.ts';
 import type { Prisma } from '../generated/prisma/client.ts';
-import { publishRun } from '../live/channels.ts';
-import { requireWorkspace } from './find.ts';
+import { publishRun } from './publish.ts';
+import { lockRun, requireWorkspace } from './find.ts';
 import { inventName } from './names.ts';
 import { DEFAULT_PROJECT, ensureProject } from './project.ts';
 import { checkName, checkObject, checkTags, checkText, isId } from './text.ts';
@@ -119,7 +119,8 @@ async function resume(tx: Transaction, projectId: string, input: Checked): Promi
       `there is a run with the key ${key} in this project already: pass resume: ALLOW to go on with it, or another key`,
       { field: 'key' },
     );
-  // The head's row gives out the number, and holds back others who resume the same run.
+  await lockRun(tx, found.id);
+  // The head's row gives out the number, and holds back batches that would count as signs of life of an earlier one.
   const head = await tx.runHead.update({ where: { runId: found.id }, data: { attempt: { increment: 1 } } });
   const now = new Date();
   await tx.attempt.updateMany({

@@ -1,6 +1,7 @@
 // Looks up projects and runs for somebody: what they may not see is NOT_FOUND, like what does not exist.
 import { type Access, notFound, requireScope, type Scope, workspaceIdsFor } from '../access/access.ts';
 import type { Db } from '../db/prisma.ts';
+import type { Prisma } from '../generated/prisma/client.ts';
 import { isId } from './text.ts';
 
 export interface RunPlace {
@@ -84,4 +85,12 @@ export async function requireWorkspace(
   if (!found) throw notFound(slug == null ? 'workspace' : `workspace as ${slug.slice(0, 64)}`);
   requireScope(access, found.id, scope, `workspace as ${found.slug}`);
   return found;
+}
+
+/**
+ * Whoever changes a run together with its head or attempts takes the run's row first, so that of two at once the second
+ * sees what the first did, and neither waits for the other in a circle.
+ */
+export async function lockRun(tx: Prisma.TransactionClient, runId: string): Promise<void> {
+  await tx.$queryRaw`SELECT 1 FROM run WHERE id = ${runId}::uuid FOR NO KEY UPDATE`;
 }

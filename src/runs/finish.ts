@@ -3,8 +3,8 @@ import type { Access } from '../access/access.ts';
 import type { Bus } from '../bus/bus.ts';
 import type { Db } from '../db/prisma.ts';
 import { invalidInput } from '../errors.ts';
-import { publishRun } from '../live/channels.ts';
-import { requireRun, type RunPlaces } from './find.ts';
+import { publishRun } from './publish.ts';
+import { lockRun, requireRun, type RunPlaces } from './find.ts';
 
 export type FinalStatus = 'COMPLETED' | 'FAILED' | 'CANCELED';
 
@@ -25,6 +25,7 @@ export async function finishRun(
   const place = await requireRun(places, access, input.id, 'WRITE');
   const status = input.status ?? ((input.exitCode ?? 0) === 0 ? 'COMPLETED' : 'FAILED');
   const changed = await db.$transaction(async (tx) => {
+    await lockRun(tx, place.runId);
     const run = await tx.run.findUniqueOrThrow({
       where: { id: place.runId },
       select: { status: true, attempts: { orderBy: { number: 'desc' } } },

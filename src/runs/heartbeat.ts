@@ -4,7 +4,7 @@ import type pg from 'pg';
 import type { Access } from '../access/access.ts';
 import type { Bus } from '../bus/bus.ts';
 import { invalidInput } from '../errors.ts';
-import { publishRun } from '../live/channels.ts';
+import { publishRun } from './publish.ts';
 import { requireRun, type RunPlace, type RunPlaces } from './find.ts';
 
 export async function heartbeat(

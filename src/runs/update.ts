@@ -4,8 +4,8 @@ import { limits } from '../access/limits.ts';
 import type { Bus } from '../bus/bus.ts';
 import type { Db } from '../db/prisma.ts';
 import type { Prisma } from '../generated/prisma/client.ts';
-import { publishRun } from '../live/channels.ts';
-import { requireRun, type RunPlaces } from './find.ts';
+import { publishRun } from './publish.ts';
+import { lockRun, requireRun, type RunPlaces } from './find.ts';
 import { checkName, checkObject, checkTags, checkText, type JsonObject } from './text.ts';
 
 export interface UpdateRunInput {
@@ -36,8 +36,7 @@ export async function updateRun(
   const summary = input.summary == null ? null : checkObject(input.summary, 'summary');
   await db.$transaction(async (tx) => {
     if (config ?? summary) {
-      // Locked first, so that of two merges at once the second sees what the first wrote.
-      await tx.$queryRaw`SELECT 1 FROM run WHERE id = ${place.runId}::uuid FOR UPDATE`;
+      await lockRun(tx, place.runId);
       const before = await tx.run.findUniqueOrThrow({
         where: { id: place.runId },
         select: { config: true, summary: true },

@@ -18,7 +18,7 @@ export interface Engines {
   runFeeds: RunFeeds;
   log: Log;
   /** The address by which people reach the server. */
-  url(): string;
+  url: () => string;
 }
 
 export interface Context extends Engines {

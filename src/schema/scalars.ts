@@ -5,7 +5,7 @@ import { builder } from './builder.ts';
 
 builder.scalarType('DateTime', {
   description: 'A point in time, RFC 3339 in UTC with milliseconds: "2026-11-22T20:58:00.000Z".',
-  serialize: (value) => (value as Date).toISOString(),
+  serialize: (value) => value.toISOString(),
   parseValue(value) {
     const date = typeof value === 'string' && RFC_3339.test(value) ? new Date(value) : null;
     if (!date || Number.isNaN(date.getTime()))
@@ -22,7 +22,7 @@ builder.scalarType('JSON', {
 
 builder.scalarType('SafeInt', {
   description: 'An integer within ±(2^53 − 1), as a JSON number: steps, counts, byte sizes. (Int has 32 bits.)',
-  serialize: (value) => value as number,
+  serialize: (value) => value,
   parseValue(value) {
     if (Number.isSafeInteger(value)) return (value as number) + 0;
     throw refused(`expected an integer within ±(2^53 − 1), not ${show(value)}`);
@@ -31,32 +31,32 @@ builder.scalarType('SafeInt', {
 
 builder.scalarType('Steps', {
   description: 'A list of steps: integers within ±(2^53 − 1), negative ones too.',
-  serialize: (value) => Array.from(value as Float64Array),
+  serialize: (value) => Array.from(value),
   parseValue: list,
 });
 
 builder.scalarType('Times', {
   description: 'A list of times: whole milliseconds since the Unix epoch.',
-  serialize: (value) => Array.from(value as Float64Array),
+  serialize: (value) => Array.from(value),
   parseValue: list,
 });
 
 builder.scalarType('Values', {
   description:
     'A list of 64-bit floats. What JSON has no number for are the strings "NaN", "Infinity", "-Infinity"; null, in answers only, is a missing value.',
-  serialize: (values) => Array.from(values as ArrayLike<number | null>, plain),
+  serialize: (values) => Array.from(values, plain),
   parseValue: list,
 });
 
 builder.scalarType('Value', {
   description: 'A 64-bit float, or one of the strings "NaN", "Infinity", "-Infinity".',
-  serialize: (value) => plain(value as number) as number,
+  serialize: (value) => plain(value),
   parseValue: (value) => value as number | string,
 });
 
 builder.scalarType('Metadata', {
   description: 'A list with a JSON object, or null, for each point.',
-  serialize: (value) => value as (object | null)[],
+  serialize: (value) => value,
   parseValue: list,
 });
 

@@ -40,7 +40,7 @@ export interface AppOptions {
 export async function startApp(options: AppOptions = {}): Promise<App> {
   const log = options.log ?? silentLog;
   const database = options.databaseUrl ? null : await createDatabase();
-  const databaseUrl = options.databaseUrl ?? (database?.url as string);
+  const databaseUrl = options.databaseUrl ?? database?.url ?? '';
   const pool = createPool({ connectionString: databaseUrl, size: 10, log });
   const db = createPrisma(pool, undefined);
   const bus = options.bus ?? createInProcessBus({ log });

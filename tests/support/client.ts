@@ -1,6 +1,6 @@
 // What a client of the API does, over the wire: requests, and subscriptions over WebSocket.
 import { type Client, createClient } from 'graphql-ws';
-import WebSocket from 'ws';
+import { WebSocket } from 'ws';
 
 export interface GraphQLAnswer {
   status: number;

@@ -9,7 +9,9 @@ export interface TestDatabase {
   drop(): Promise<void>;
 }
 
-export async function createDatabase({ template = TEMPLATE as string | null } = {}): Promise<TestDatabase> {
+export async function createDatabase({
+  template = TEMPLATE,
+}: { template?: string | null } = {}): Promise<TestDatabase> {
   const admin = inject('postgresUrl');
   const name = `test_${randomUUID().replaceAll('-', '')}`;
   // A template can be copied by one at a time: others wait their turn.

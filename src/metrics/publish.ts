@@ -1,43 +1,34 @@
-// What goes over the bus: a run's accepted batches, and that a run of a project changed. The bus only wakes: whoever
-// misses a message finds what it said in the database within a second.
+// What goes over the bus of a run's points: its accepted batches. The bus only wakes: whoever misses a message finds
+// what it said in the journal within a second.
 import type { Bus } from '../bus/bus.ts';
 
 export interface BatchMessage {
   sequence: number;
   attempt: number;
+  pointCount: number;
   /** The journal's payload; left out when it is large, for the subscriber to read. */
   payload: Buffer | null;
 }
 
-export type RunEventType = 'CREATED' | 'CHANGED' | 'DELETED' | 'RESTORED';
-
-export interface RunMessage {
-  type: RunEventType;
-  runId: string;
-}
-
 /** Larger payloads are read by those who want them, rather than carried to every process. */
 const CARRIED_BYTES = 64 * 1024;
-const HEADER_BYTES = 13;
+const HEADER_BYTES = 17;
 
 export function batchesChannel(runId: string): string {
   return `batches:${runId}`;
 }
 
-export function runsChannel(projectId: string): string {
-  return `runs:${projectId}`;
-}
-
 export function publishBatch(
   bus: Bus,
   runId: string,
-  message: { sequence: number; attempt: number; payload: Buffer },
+  message: { sequence: number; attempt: number; pointCount: number; payload: Buffer },
 ): void {
   const carried = message.payload.length <= CARRIED_BYTES;
   const header = Buffer.alloc(HEADER_BYTES);
   header.writeDoubleLE(message.sequence, 0);
   header.writeInt32LE(message.attempt, 8);
   header.writeUInt8(carried ? 1 : 0, 12);
+  header.writeUInt32LE(message.pointCount, 13);
   bus.publish(batchesChannel(runId), carried ? Buffer.concat([header, message.payload]) : header);
 }
 
@@ -47,19 +38,7 @@ export function readBatchMessage(message: Buffer): BatchMessage | null {
   return {
     sequence: message.readDoubleLE(0),
     attempt: message.readInt32LE(8),
+    pointCount: message.readUInt32LE(13),
     payload: message.readUInt8(12) === 1 ? message.subarray(HEADER_BYTES) : null,
   };
-}
-
-export function publishRun(bus: Bus, projectId: string, message: RunMessage): void {
-  bus.publish(runsChannel(projectId), Buffer.from(JSON.stringify(message)));
-}
-
-export function readRunMessage(message: Buffer): RunMessage | null {
-  try {
-    const { type, runId } = JSON.parse(message.toString()) as Partial<RunMessage>;
-    return type && runId ? { type, runId } : null;
-  } catch {
-    return null;
-  }
 }
