@@ -109,10 +109,10 @@ async function welcome(config: Config, db: Db, owner: Owner, url: string): Promi
   if (config.loopback) {
     lines.push(`  Sign in    ${await signInUrl(db, owner, url)}`);
     lines.push('             (good once, for 15 minutes; `npm run open` prints another)');
-  } else lines.push('  Sign in    by the link that `npm run open` prints');
+  } else lines.push('  Sign in    by the link that `npm run open` prints (in a container: `node src/main.ts open`)');
   lines.push(`  GraphiQL   ${url}/graphql`);
   if (config.loopback) lines.push(`  API key    ${await ensureLocalKey(config, db, owner, url)}`);
-  else lines.push('  API key    `npm run key` prints one');
+  else lines.push('  API key    `npm run key` prints one (in a container: `node src/main.ts key`)');
   lines.push(`  Data       ${config.databaseUrl ? 'in the database of DATABASE_URL' : config.dataDir}`, '');
   return lines.join('\n');
 }
