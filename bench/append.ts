@@ -63,7 +63,7 @@ export const append: Benchmark = {
 
     const createRun = async () => {
       const { data } = await lane(0).send(bodyOf(CREATE_RUN, { input: { project: 'bench' } }));
-      return (data.createRun?.run as { id: string }).id;
+      return (data.createRun as { run: { id: string } }).run.id;
     };
     const lane = (index: number) => lanes[index] as (typeof lanes)[number];
 
@@ -163,7 +163,7 @@ export const append: Benchmark = {
         },
       ],
       async close() {
-        for (const { close } of lanes) close();
+        for (const one of lanes) one.close();
         await Promise.all(clients.map((client) => client.end()));
         await server.end();
         await removeHome(server.home);

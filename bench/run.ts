@@ -34,10 +34,10 @@ for (const name of wanted.length > 0 ? wanted : names) {
 }
 
 async function compare(benchmark: Benchmark): Promise<void> {
-  const { series, serverPid, close } = await benchmark.prepare({});
+  const prepared = await benchmark.prepare({});
   try {
-    for (const { name, contenders } of series) {
-      const measured = await measure(contenders, serverPid, rounds);
+    for (const { name, contenders } of prepared.series) {
+      const measured = await measure(contenders, prepared.serverPid, rounds);
       console.log(['', name, ...contenderLines(measured), '', ...ratioLines(measured)].join('\n'));
     }
     const load = loadavg().map((one) => one.toFixed(1));
@@ -45,20 +45,20 @@ async function compare(benchmark: Benchmark): Promise<void> {
       `\n${rounds} rounds, medians (min–max). Load over 1, 5 and 15 minutes, ours included: ${load.join(', ')}`,
     );
   } finally {
-    await close();
+    await prepared.close();
   }
 }
 
 async function profile(benchmark: Benchmark): Promise<void> {
   const folder = await mkdtemp(join(tmpdir(), 'runtide-profile-'));
   try {
-    const { series, serverPid, close } = await benchmark.prepare({
+    const prepared = await benchmark.prepare({
       NODE_OPTIONS: `--cpu-prof --cpu-prof-dir=${folder}`,
     });
     const from = process.hrtime.bigint();
-    const work = series[0]?.contenders.slice(0, 1) ?? [];
+    const work = prepared.series[0]?.contenders.slice(0, 1) ?? [];
     // The server writes its profile when it ends.
-    const measured = await measure(work, serverPid, rounds).finally(close);
+    const measured = await measure(work, prepared.serverPid, rounds).finally(() => prepared.close());
     const to = process.hrtime.bigint();
     console.log([...contenderLines(measured), '', ...shareLines(await readShares(folder, from, to))].join('\n'));
   } finally {

@@ -63,8 +63,11 @@ export async function measure(contenders: Contender[], serverPid: number, rounds
   return measured;
 }
 
-async function performRound({ lanes, operations, prepare }: Contender, serverPid: number) {
-  const work = Array.from({ length: lanes }, (_, lane) => Array.from({ length: operations }, () => prepare(lane)));
+async function performRound(contender: Contender, serverPid: number) {
+  const { lanes, operations } = contender;
+  const work = Array.from({ length: lanes }, (_, lane) =>
+    Array.from({ length: operations }, () => contender.prepare(lane)),
+  );
   const latenciesMs: number[] = [];
   const before = await cpuSeconds(serverPid);
   const start = performance.now();
