@@ -4,7 +4,7 @@ import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { cpus, loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { type Benchmark, measure } from './support/measure.ts';
+import { type Benchmark, measure, type Measured, type Prepared } from './support/measure.ts';
 import { readShares } from './support/profile.ts';
 import { contenderLines, ratioLines, shareLines } from './support/report.ts';
 
@@ -56,13 +56,20 @@ async function profile(benchmark: Benchmark): Promise<void> {
       NODE_OPTIONS: `--cpu-prof --cpu-prof-dir=${folder}`,
     });
     const from = process.hrtime.bigint();
-    const work = prepared.series[0]?.contenders.slice(0, 1) ?? [];
-    // The server writes its profile when it ends.
-    const measured = await measure(work, prepared.serverPid, rounds).finally(() => prepared.close());
+    const measured = await measureAndClose(prepared);
     const to = process.hrtime.bigint();
     console.log([...contenderLines(measured), '', ...shareLines(await readShares(folder, from, to))].join('\n'));
   } finally {
     await rm(folder, { recursive: true, force: true });
+  }
+}
+
+/** The first contender of the first series; the server writes its profile when it ends. */
+async function measureAndClose(prepared: Prepared): Promise<Measured[]> {
+  try {
+    return await measure(prepared.series[0]?.contenders.slice(0, 1) ?? [], prepared.serverPid, rounds);
+  } finally {
+    await prepared.close();
   }
 }
 

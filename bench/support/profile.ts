@@ -11,12 +11,14 @@ interface CpuProfile {
   timeDeltas: number[];
 }
 
+const POSTGRES = 'PostgreSQL client';
+
 const parts: [string, RegExp][] = [
   ['points: check (batch.ts)', /\/src\/metrics\/batch\.ts/],
   ['points: encode, zstd', /\/src\/metrics\/(codec|packed-\w+|bytes)\.ts/],
   ['body: JSON.parse', /\/src\/http\/body\.ts readJsonObject/],
   ['body: read', /\/src\/http\/body\.ts/],
-  ['PostgreSQL client', /\/node_modules\/(pg|pg-\w+)\/|\/src\/metrics\/append\.ts/],
+  [POSTGRES, /\/node_modules\/(pg|pg-\w+)\/|\/src\/metrics\/append\.ts/],
   ['yoga', /\/node_modules\/(graphql-yoga|@graphql-yoga|@whatwg-node|@envelop|@graphql-tools|@repeaterjs)\//],
   ['GraphQL: coerce, execute', /\/node_modules\/(graphql|@pothos)\/|\/src\/schema\//],
   ['Prisma', /\/node_modules\/@prisma\/|\/src\/generated\//],
@@ -50,12 +52,19 @@ function placer({ nodes }: CpuProfile): (node: number) => string {
     const leaf = frames.get(node);
     if (leaf?.functionName === '(idle)') return 'idle: waiting for PostgreSQL and clients';
     if (leaf?.functionName === '(garbage collector)') return 'garbage collection';
+    // A system call in its own right: what the kernel does to bring bytes to the other side.
+    const isWrite = leaf !== undefined && leaf.url === '' && /^write(v|Buffer|\w+String)$/.test(leaf.functionName);
+    const part = ownerOf(node);
+    return isWrite ? (part === POSTGRES ? 'system calls: write to PostgreSQL' : 'system calls: answer clients') : part;
+  };
+
+  function ownerOf(node: number): string {
     for (let at: number | undefined = node; at !== undefined; at = parents.get(at)) {
       const part = own.get(at);
       if (part) return part;
     }
     return 'Node: HTTP, sockets, native code';
-  };
+  }
 }
 
 function partOfFrame(url: string, functionName: string): string | undefined {
