@@ -11,6 +11,8 @@ interface CpuProfile {
   timeDeltas: number[];
 }
 
+/** Waiting for PostgreSQL and for clients. */
+export const IDLE = 'idle';
 const POSTGRES = 'PostgreSQL client';
 
 const parts: [string, RegExp][] = [
@@ -50,7 +52,7 @@ function placer({ nodes }: CpuProfile): (node: number) => string {
   const own = new Map(nodes.map(({ id, callFrame: { url, functionName } }) => [id, partOfFrame(url, functionName)]));
   return (node) => {
     const leaf = frames.get(node);
-    if (leaf?.functionName === '(idle)') return 'idle: waiting for PostgreSQL and clients';
+    if (leaf?.functionName === '(idle)') return IDLE;
     if (leaf?.functionName === '(garbage collector)') return 'garbage collection';
     // A system call in its own right: what the kernel does to bring bytes to the other side.
     const isWrite = leaf !== undefined && leaf.url === '' && /^write(v|Buffer|\w+String)$/.test(leaf.functionName);

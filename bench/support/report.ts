@@ -1,4 +1,5 @@
 // What measurements look like as text.
+import { IDLE } from './profile.ts';
 import { type Measured, quantile, spread } from './measure.ts';
 
 export function contenderLines(measured: Measured[]): string[] {
@@ -31,12 +32,15 @@ export function ratioLines([work, ...others]: Measured[]): string[] {
   });
 }
 
+/** Shares of the time at work: how much a server waits is a matter of its clients. */
 export function shareLines(shares: Map<string, number>): string[] {
-  const total = [...shares.values()].reduce((sum, one) => sum + one, 0);
-  const rows = [...shares]
-    .toSorted((a, b) => b[1] - a[1])
-    .map(([name, one]) => [name, `${((100 * one) / total).toFixed(1)} %`]);
-  return table([['where the server spends its time', 'share'], ...rows]);
+  const percent = (part: number, whole: number) => `${((100 * part) / whole).toFixed(1)} %`;
+  const sum = (some: Iterable<number>) => [...some].reduce((total, one) => total + one, 0);
+  const busy = [...shares].filter(([name]) => name !== IDLE).toSorted((a, b) => b[1] - a[1]);
+  const busyUs = sum(busy.map(([, one]) => one));
+  const rows = busy.map(([name, one]) => [name, percent(one, busyUs)]);
+  const head = `where the server's time goes (${percent(busyUs, sum(shares.values()))} of it at work)`;
+  return table([[head, 'share'], ...rows]);
 }
 
 function table(rows: string[][]): string[] {
