@@ -4,10 +4,10 @@ import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import pg from 'pg';
 import { readEmbeddedConnection } from '../src/db/cluster.ts';
-import { removeHome, startServerProcess } from '../tests/support/server-process.ts';
+import { removeHome, type ServerProcess, startServerProcess } from '../tests/support/server-process.ts';
 import { copyIn, copyRows } from './support/copy.ts';
-import type { Benchmark, Contender } from './support/measure.ts';
-import { bodyOf, openLane } from './support/requests.ts';
+import type { Benchmark, Contender, Prepared } from './support/measure.ts';
+import { bodyOf, type Lane, openLane } from './support/requests.ts';
 
 const WRITERS = 4;
 const METRICS = 10;
@@ -54,120 +54,130 @@ export const append: Benchmark = {
 
   async prepare(serverEnv) {
     const server = await startServerProcess({ env: { RUNTIDE_LOG_LEVEL: 'error', ...serverEnv } });
-    const connectionString = await readEmbeddedConnection(join(server.home, 'data/postgres'));
-    if (connectionString === null) throw new Error('the server has no PostgreSQL');
-    const lanes = Array.from({ length: WRITERS }, () => openLane(server.url, server.apiKey));
-    const clients = lanes.map(() => new pg.Client({ connectionString }));
-    await Promise.all(clients.map((client) => client.connect()));
-    await clients[0]?.query(TABLE);
-
-    const createRun = async () => {
-      const { data } = await lane(0).send(bodyOf(CREATE_RUN, { input: { project: 'bench' } }));
-      return (data.createRun as { run: { id: string } }).run.id;
-    };
-    const lane = (index: number) => lanes[index] as (typeof lanes)[number];
-
-    const logging = async (
-      name: string,
-      writers: number,
-      options: { steps: number; operations: number; sharedRun?: boolean },
-    ) => {
-      const shared = options.sharedRun ? await createRun() : null;
-      const loops = await Promise.all(
-        Array.from({ length: writers }, async () => ({
-          input: { runId: shared ?? (await createRun()), writer: randomUUID(), batch: 0 },
-          log: createLoop(),
-        })),
-      );
-      const points = METRICS * options.steps;
-      const contender: Contender = {
-        name,
-        lanes: writers,
-        operations: options.operations,
-        points,
-        prepare(index) {
-          const { input, log } = loops[index] as (typeof loops)[number];
-          input.batch++;
-          const body = bodyOf(LOG_METRICS, { input: { ...input, metrics: log(options.steps) } });
-          return async () => {
-            const { accepted } = (await lane(index).send(body)).data.logMetrics ?? {};
-            if (accepted !== points) throw new Error(`accepted ${String(accepted)} of ${points} points`);
-          };
-        },
-      };
-      return contender;
-    };
-
-    const sending = (name: string, writers: number, operations: number, body: () => Buffer): Contender => ({
-      name,
-      lanes: writers,
-      operations,
-      prepare(index) {
-        const made = body();
-        return async () => void (await lane(index).send(made));
-      },
-    });
-
-    const copying = (name: string, writers: number, options: { steps: number; operations: number }): Contender => {
-      const loops = Array.from({ length: writers }, () => ({ runId: randomUUID(), log: createLoop() }));
-      return {
-        name,
-        lanes: writers,
-        operations: options.operations,
-        points: METRICS * options.steps,
-        prepare(index) {
-          const { runId, log } = loops[index] as (typeof loops)[number];
-          const rows = copyRows(
-            log(options.steps).flatMap(({ steps, times, values }, metric) =>
-              steps.map((step, at) => [
-                { uuid: runId },
-                { int4: metric },
-                { int8: step },
-                { int8: times[at] as number },
-                { float8: values[at] as number },
-              ]),
-            ),
-          );
-          return () => copyIn(clients[index] as pg.Client, COPY, rows);
-        },
-      };
-    };
-
-    const loop = createLoop();
-    const unread = () => bodyOf(EMPTY, { input: { runId: randomUUID(), metrics: loop(100) } });
-    // Some 200 ms a round: shorter ones measure the other processes of the machine.
-    const four = { steps: 100, operations: 50 };
-    const one = { steps: 100, operations: 100 };
-    return {
-      serverPid: server.pid,
-      series: [
-        {
-          name: `${WRITERS} writers, batches of 1,000 points`,
-          contenders: [
-            await logging('append, a run each', WRITERS, four),
-            await logging('append, one run for all', WRITERS, { ...four, sharedRun: true }),
-            sending('empty mutation', WRITERS, 4 * four.operations, () => bodyOf(EMPTY)),
-            sending('empty mutation, same body', WRITERS, 4 * four.operations, unread),
-            copying('COPY into a keyed table', WRITERS, four),
-          ],
-        },
-        {
-          name: '1 writer, one request after another',
-          contenders: [
-            await logging('append of 1,000 points', 1, one),
-            await logging('append of 10 points', 1, { ...one, steps: 1, operations: 2 * one.operations }),
-            sending('empty mutation', 1, 4 * one.operations, () => bodyOf(EMPTY)),
-            copying('COPY of 1,000 points', 1, one),
-            copying('COPY of 10 points', 1, { ...one, steps: 1, operations: 4 * one.operations }),
-          ],
-        },
-      ],
-      async close() {
-        for (const one of lanes) one.close();
-        await Promise.all(clients.map((client) => client.end()));
-        await server.end();
-        await removeHome(server.home);
-      },
-    };
+    try {
+      return await prepareOn(server);
+    } catch (error) {
+      await server.end();
+      await removeHome(server.home);
+      throw error;
+    }
   },
 };
+
+async function prepareOn(server: ServerProcess): Promise<Prepared> {
+  const connectionString = await readEmbeddedConnection(join(server.home, 'data/postgres'));
+  if (connectionString === null) throw new Error('the server has no PostgreSQL');
+  const first = openLane(server.url, server.apiKey);
+  const lanes = [first, ...Array.from({ length: WRITERS - 1 }, () => openLane(server.url, server.apiKey))];
+  const clients = lanes.map(() => new pg.Client({ connectionString }));
+  // A server that is stopped under them ends them; the measurement says so.
+  for (const client of clients) client.on('error', () => {});
+  await Promise.all(clients.map((client) => client.connect()));
+  await clients[0]?.query(TABLE);
+
+  const createRun = async () => {
+    const { data } = await first.send(bodyOf(CREATE_RUN, { input: { project: 'bench' } }));
+    return (data.createRun as { run: { id: string } }).run.id;
+  };
+  const runIds = await Promise.all(lanes.map(createRun));
+  const sharedRunIds = lanes.map(() => runIds[0] as string);
+  const loop = createLoop();
+  const unread = () => bodyOf(EMPTY, { input: { runId: randomUUID(), metrics: loop(100) } });
+  // Some 200 ms a round: shorter ones measure the other processes of the machine.
+  return {
+    serverPid: server.pid,
+    series: [
+      {
+        name: `${WRITERS} writers, batches of 1,000 points`,
+        contenders: [
+          logging('append, a run each', lanes, runIds, { steps: 100, operations: 50 }),
+          logging('append, one run for all', lanes, sharedRunIds, { steps: 100, operations: 50 }),
+          sending('empty mutation', lanes, 200, () => bodyOf(EMPTY)),
+          sending('empty mutation, same body', lanes, 200, unread),
+          copying('COPY into a keyed table', clients, { steps: 100, operations: 50 }),
+        ],
+      },
+      {
+        name: '1 writer, one request after another',
+        contenders: [
+          logging('append of 1,000 points', [first], runIds, { steps: 100, operations: 100 }),
+          logging('append of 10 points', [first], runIds, { steps: 1, operations: 200 }),
+          sending('empty mutation', [first], 400, () => bodyOf(EMPTY)),
+          copying('COPY of 1,000 points', clients.slice(0, 1), { steps: 100, operations: 100 }),
+          copying('COPY of 10 points', clients.slice(0, 1), { steps: 1, operations: 400 }),
+        ],
+      },
+    ],
+    async close() {
+      for (const lane of lanes) lane.close();
+      await Promise.all(clients.map((client) => client.end()));
+      await server.end();
+      await removeHome(server.home);
+    },
+  };
+}
+
+interface Size {
+  steps: number;
+  operations: number;
+}
+
+function logging(name: string, lanes: Lane[], runIds: string[], { steps, operations }: Size): Contender {
+  const points = METRICS * steps;
+  const loops = lanes.map((lane, index) => ({
+    lane,
+    input: { runId: runIds[index], writer: randomUUID(), batch: 0 },
+    log: createLoop(),
+  }));
+  return {
+    name,
+    lanes: lanes.length,
+    operations,
+    points,
+    prepare(index) {
+      const { lane, input, log } = loops[index] as (typeof loops)[number];
+      input.batch++;
+      const body = bodyOf(LOG_METRICS, { input: { ...input, metrics: log(steps) } });
+      return async () => {
+        const { accepted } = (await lane.send(body)).data.logMetrics ?? {};
+        if (accepted !== points) throw new Error(`accepted ${String(accepted)} of ${points} points`);
+      };
+    },
+  };
+}
+
+function sending(name: string, lanes: Lane[], operations: number, makeBody: () => Buffer): Contender {
+  return {
+    name,
+    lanes: lanes.length,
+    operations,
+    prepare(index) {
+      const body = makeBody();
+      return async () => void (await lanes[index]?.send(body));
+    },
+  };
+}
+
+function copying(name: string, clients: pg.Client[], { steps: stepCount, operations }: Size): Contender {
+  const loops = clients.map((client) => ({ client, runId: randomUUID(), log: createLoop() }));
+  return {
+    name,
+    lanes: clients.length,
+    operations,
+    points: METRICS * stepCount,
+    prepare(index) {
+      const { client, runId, log } = loops[index] as (typeof loops)[number];
+      const rows = log(stepCount).flatMap(({ steps, times, values }, metric) =>
+        steps.map((step, at) => [
+          { uuid: runId },
+          { int4: metric },
+          { int8: step },
+          { int8: times[at] as number },
+          { float8: values[at] as number },
+        ]),
+      );
+      const bytes = copyRows(rows);
+      return () => copyIn(client, COPY, bytes);
+    },
+  };
+}

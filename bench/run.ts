@@ -21,6 +21,13 @@ const names = (await readdir(import.meta.dirname))
 const unknown = wanted.filter((name) => !names.includes(name));
 if (unknown.length > 0) fail(`there is no benchmark ${unknown.join(', ')}: there are ${names.join(', ')}`);
 
+// The server is a process of its own: also when this one is to stop, it is ended and its folder removed.
+const stopped = new Promise<never>((_, reject) => {
+  for (const signal of ['SIGINT', 'SIGTERM'] as const)
+    process.once(signal, () => reject(new Error(`stopped by ${signal}`)));
+});
+stopped.catch(() => {});
+
 const machine = cpus();
 console.log(
   `${new Date().toISOString().slice(0, 10)}, ${machine.length} × ${machine[0]?.model ?? 'CPU'}, Node ${process.version}`,
@@ -37,7 +44,7 @@ async function compare(benchmark: Benchmark): Promise<void> {
   const prepared = await benchmark.prepare({});
   try {
     for (const { name, contenders } of prepared.series) {
-      const measured = await measure(contenders, prepared.serverPid, rounds);
+      const measured = await Promise.race([measure(contenders, prepared.serverPid, rounds), stopped]);
       console.log(['', name, ...contenderLines(measured), '', ...ratioLines(measured)].join('\n'));
     }
     const load = loadavg().map((one) => one.toFixed(1));
@@ -67,7 +74,8 @@ async function profile(benchmark: Benchmark): Promise<void> {
 /** The first contender of the first series; the server writes its profile when it ends. */
 async function measureAndClose(prepared: Prepared): Promise<Measured[]> {
   try {
-    return await measure(prepared.series[0]?.contenders.slice(0, 1) ?? [], prepared.serverPid, rounds);
+    const work = prepared.series[0]?.contenders.slice(0, 1) ?? [];
+    return await Promise.race([measure(work, prepared.serverPid, rounds), stopped]);
   } finally {
     await prepared.close();
   }

@@ -1,4 +1,4 @@
-// Measures contenders against one another, interleaved (A B C A B C …), so that what else the machine does falls on all of
+// Measures contenders against one another, interleaved (A B C C B A …), so that what else the machine does falls on all of
 // them alike. It knows nothing of what they do and decides nothing: it reports ratios, a test of time it is not.
 import { type CpuSeconds, cpuSeconds } from './processes.ts';
 
@@ -51,7 +51,8 @@ export async function measure(contenders: Contender[], serverPid: number, rounds
   }));
   // Two rounds that do not count: compilers, caches and connections warm up.
   for (let round = -2; round < rounds; round++) {
-    for (const one of measured) {
+    // Forth and back, so that none always runs in the wake of the same other one (PostgreSQL writes on after a COPY).
+    for (const one of round % 2 === 0 ? measured : measured.toReversed()) {
       const { rate, latenciesMs, cpu } = await performRound(one.contender, serverPid);
       if (round < 0) continue;
       one.rates.push(rate);
