@@ -53,7 +53,7 @@ async function serve(config: Config): Promise<void> {
   process.on('SIGINT', onSignal);
 
   try {
-    const url = (port: number) => config.publicUrl ?? `http://localhost:${port}`;
+    const url = (port: number) => addressOf(config, port);
     const lock = await lockDataFolder(config.dataDir, { url: url(config.port) });
     stops.push(() => lock.release());
     const http = await openHttpServer({
@@ -91,6 +91,11 @@ async function serve(config: Config): Promise<void> {
     if (!stopping) await stop();
     throw error;
   }
+}
+
+/** Where people reach it: by what they configured, or by where it listens. */
+function addressOf({ publicUrl, host }: Config, port: number): string {
+  return publicUrl ?? `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
 }
 
 async function startDatabase(config: Config, log: Log, stops: Stop[], tell: (line: string) => void): Promise<string> {
@@ -177,7 +182,7 @@ const commands: Record<string, (config: Config, flags: string[]) => Promise<void
   },
   async open(config) {
     const running = await readServerInfo(config.dataDir);
-    const url = config.publicUrl ?? running?.url ?? `http://localhost:${config.port}`;
+    const url = running?.url ?? addressOf(config, config.port);
     if (!running && !config.databaseUrl)
       throw new RuntideError('UNAVAILABLE', 'no server runs on this data folder: start one with `npm start`');
     say(await withOwner(config, (db, owner) => signInUrl(db, owner, url)));
