@@ -82,7 +82,8 @@ async function explain(pool: pg.Pool, input: AppendInput): Promise<{ sequence: n
 // `accepted` is 64 bits from `base` on, the leftmost is `base` itself. (bit(64), because >> on bigint extends the sign.)
 // The upsert waits for another one of the same writer and then sees what it did: of the same number sent twice at
 // once one is accepted. A writer that is not there yet may begin with any number of its first window; a row is never
-// deleted, so EXISTS in the statement's snapshot is enough for the others.
+// deleted, so a look in the statement's snapshot is enough for the others. (As EXISTS the look may be planned as a hash of
+// the whole table, and a plan is kept: 4 ms a batch instead of 0.1 with 20,000 writers not yet analyzed.)
 const APPEND = `
 WITH input AS (
   SELECT $1::uuid AS run_id, $2::text AS writer, $3::bigint AS batch, $4::int AS attempt,
@@ -99,7 +100,7 @@ WITH input AS (
          v.batch
   FROM valid v
   WHERE v.writer IS NOT NULL
-    AND (v.batch <= ${WINDOW} OR EXISTS (SELECT FROM run_writer x WHERE x.run_id = v.run_id AND x.writer = v.writer))
+    AND (v.batch <= ${WINDOW} OR (SELECT true FROM run_writer x WHERE x.run_id = v.run_id AND x.writer = v.writer))
   ON CONFLICT (run_id, writer) DO UPDATE SET (base, accepted, batch) = (
     SELECT w.base + ones, marked << ones, EXCLUDED.batch
     FROM (SELECT set_bit(w.accepted, (EXCLUDED.batch - w.base)::int, 1) AS marked) m,
