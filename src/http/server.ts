@@ -1,8 +1,7 @@
 // The HTTP server: one table of routes, and for all of them a request id, the check of the origin, and headers.
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import type { Duplex } from 'node:stream';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { fileURLToPath } from 'node:url';
 import sirv from 'sirv';
 import { v7 as uuidv7 } from 'uuid';
@@ -14,9 +13,9 @@ import { readJsonObject } from './body.ts';
 import { endedSessionCookie, sessionCookie, sessionTokenOf } from './credentials.ts';
 import { createGraphiQL } from './graphiql.ts';
 import { createGraphQLOverHttp } from './graphql.ts';
+import { listen, type OnUpgrade } from './listen.ts';
 import { createOpenStreams, type OpenStreams } from './open-streams.ts';
 import { createOrigins } from './origins.ts';
-import { portOwner } from './port-owner.ts';
 import { presentThrown } from './present.ts';
 import { createPrometheus, type Prometheus } from './prometheus.ts';
 import { createGraphQLOverWebSocket } from './websocket.ts';
@@ -44,8 +43,6 @@ interface About {
   trusted: boolean;
 }
 
-type OnRequest = (request: IncomingMessage, response: ServerResponse) => void;
-type OnUpgrade = (request: IncomingMessage, socket: Duplex, head: Buffer) => void;
 type Handler = (request: IncomingMessage, response: ServerResponse, about: About) => void | Promise<void>;
 
 const CLOSE_MS = 5_000;
@@ -126,49 +123,6 @@ export async function openHttpServer(options: HttpOptions): Promise<HttpServer> 
     await Promise.all(closed);
     clearTimeout(patience);
   }
-}
-
-/** `localhost` is both of its addresses, so that nobody else can answer on the other one. */
-async function listen(
-  { host, port }: HttpOptions,
-  onRequest: OnRequest,
-  onUpgrade: OnUpgrade,
-): Promise<{ servers: Server[]; port: number }> {
-  const open = (address: string, on: number) =>
-    new Promise<Server>((resolve, reject) => {
-      // Measured: an answer whose head and body go out apart waits 40 ms for the other side.
-      const server = createServer({ noDelay: true, requestTimeout: 120_000, headersTimeout: 20_000 }, onRequest);
-      server.on('upgrade', onUpgrade);
-      server.once('error', reject);
-      server.listen(on, address, () => resolve(server));
-    });
-  try {
-    if (host !== 'localhost') {
-      const server = await open(host, port);
-      return { servers: [server], port: portOf(server) };
-    }
-    const first = await open('127.0.0.1', port);
-    try {
-      return { servers: [first, await open('::1', portOf(first))], port: portOf(first) };
-    } catch (error) {
-      // A machine without IPv6 has one address.
-      if (/^E(ADDRNOTAVAIL|AFNOSUPPORT)$/.test((error as NodeJS.ErrnoException).code ?? ''))
-        return { servers: [first], port: portOf(first) };
-      first.close();
-      throw error;
-    }
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw error;
-    const owner = await portOwner(port);
-    throw new RuntideError(
-      'CONFLICT',
-      `port ${port} is in use${owner ? ` by ${owner}` : ''}: stop that, or set RUNTIDE_PORT to another port`,
-    );
-  }
-}
-
-function portOf(server: Server): number {
-  return (server.address() as { port: number }).port;
 }
 
 interface Routes {
