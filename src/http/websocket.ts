@@ -26,7 +26,7 @@ export interface GraphQLOverWebSocket {
   close(): Promise<void>;
 }
 
-const INIT_WAIT_MS = 10_000;
+const INIT_WAIT_MS = 5_000;
 /** A client that does not answer a ping until the next one is gone. */
 const PING_MS = 12_000;
 const TOO_MANY = 4429;

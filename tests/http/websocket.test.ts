@@ -14,8 +14,11 @@ const PAGE = 'https://pages.example.org';
 const PROTOCOL = 'graphql-transport-ws';
 
 let app: App;
+/** Says nothing from the beginning on, while the other tests run. */
+let silent: Socket;
 beforeAll(async () => {
   app = await startApp({ allowedOrigins: [PAGE] });
+  silent = await connect();
 });
 afterAll(() => app[Symbol.asyncDispose]());
 
@@ -487,6 +490,10 @@ describe('too much', () => {
     await using _again = await open(params);
     for (const socket of sockets) socket.ws.terminate();
   });
+});
+
+test('a socket that never says who it is is closed with 4408', async () => {
+  expect((await silent.closed).code).toBe(4408);
 });
 
 test('a stop tells every client to go on elsewhere', async () => {
