@@ -81,8 +81,10 @@ async function serve(config: Config): Promise<void> {
     stops.push(() => http.close());
 
     const owner = await ensureOwner(db, config.userName);
+    // The key is there before anyone can find the server ready.
+    const greeting = await welcome(config, db, owner, url(http.port));
     http.serve({ db, pool, bus, places: createRunPlaces(db), feeds, runFeeds, log, url: () => url(http.port) });
-    await welcome(config, db, owner, url(http.port));
+    say(greeting);
   } catch (error) {
     if (!stopping) await stop();
     throw error;
@@ -100,7 +102,7 @@ function createBus({ redisUrl, redisPrefix }: Config, log: Log): Bus {
 }
 
 /** What a person needs next. On loopback there is no form to fill in: a link signs in, and programs find a key. */
-async function welcome(config: Config, db: Db, owner: Owner, url: string): Promise<void> {
+async function welcome(config: Config, db: Db, owner: Owner, url: string): Promise<string> {
   const lines = [`Runtide ${version} is running.`, '', `  Dashboard  ${url}/app/`];
   if (config.loopback) {
     lines.push(`  Sign in    ${await signInUrl(db, owner, url)}`);
@@ -110,7 +112,7 @@ async function welcome(config: Config, db: Db, owner: Owner, url: string): Promi
   if (config.loopback) lines.push(`  API key    ${await ensureLocalKey(config, db, owner, url)}`);
   else lines.push('  API key    `npm run key` prints one');
   lines.push(`  Data       ${config.databaseUrl ? 'in the database of DATABASE_URL' : config.dataDir}`, '');
-  say(lines.join('\n'));
+  return lines.join('\n');
 }
 
 async function signInUrl(db: Db, owner: Owner, url: string): Promise<string> {

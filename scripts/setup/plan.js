@@ -1,22 +1,11 @@
 // What each command needs before it runs, in order. A step that is up to date costs a few hashes; the lock is taken
 // only when there is something to do, so a warm start waits for nobody.
-import { existsSync } from 'node:fs';
-import { join } from 'node:path';
 import { packages } from './packages.js';
 import { python } from './python.js';
-import { Interrupted, Refused, root } from './process.js';
+import { Interrupted, Refused } from './process.js';
 import { current, perform, withLock } from './step.js';
 import { system } from './system.js';
 import { client, dashboard, queries } from './generated.js';
-
-// Parts that are still being built: their steps begin with their first source.
-const sources = new Map([
-  [queries, 'codegen.ts'],
-  [dashboard, 'web/vite.config.ts'],
-  [python, 'sdks/python/pyproject.toml'],
-]);
-/** @param {Step} step */
-const hasSources = (step) => existsSync(join(root, sources.get(step) ?? ''));
 
 /** @typedef {import('./step.js').Step} Step */
 
@@ -48,7 +37,7 @@ export async function setUp(command) {
  * @param {string} command
  */
 export async function bringUpToDate(command) {
-  const steps = plans[command]?.filter(hasSources);
+  const steps = plans[command];
   if (!steps) throw new Error(`no such set-up: ${command} (there are ${Object.keys(plans).join(', ')})`);
   if (steps.every(current)) return;
   await withLock(async () => {

@@ -89,11 +89,22 @@ export async function perform(step) {
   writeStamp(step, inputs);
 }
 
-const lock = join(root, '.setup.lock');
 const abandonedAfterMs = 15_000;
 
-/** @param {string} holder */
-function abandoned(holder) {
+/** What the lock says of its holder: a process and a word of its own; empty when nobody holds it. @param {string} lock */
+function holderOf(lock) {
+  try {
+    return readFileSync(lock, 'utf8');
+  } catch {
+    return '';
+  }
+}
+
+/**
+ * @param {string} lock
+ * @param {string} holder
+ */
+function abandoned(lock, holder) {
   try {
     process.kill(Number(holder.split(' ')[0]), 0);
   } catch (error) {
@@ -103,12 +114,16 @@ function abandoned(holder) {
   return stat !== undefined && Date.now() - stat.mtimeMs > abandonedAfterMs;
 }
 
-/** Takes an abandoned lock away, and puts it back when someone else had replaced it meanwhile. @param {string} holder */
-function removeAbandoned(holder) {
-  const aside = `${lock}.${process.pid}`;
+/**
+ * Takes an abandoned lock away, and puts it back when someone else had replaced it meanwhile.
+ * @param {string} lock
+ * @param {string} holder
+ */
+function removeAbandoned(lock, holder) {
+  const aside = `${lock}.${randomUUID()}`;
   try {
     renameSync(lock, aside);
-    if (readFileSync(aside, 'utf8') !== holder) linkSync(aside, lock);
+    if (holderOf(aside) !== holder) linkSync(aside, lock);
   } catch {
     // Gone, or taken again: the next attempt to take it tells.
   }
@@ -120,7 +135,7 @@ function removeAbandoned(holder) {
  * for a while, holds nothing.
  * @param {() => Promise<void>} work
  */
-export async function withLock(work) {
+export async function withLock(work, lock = join(root, '.setup.lock')) {
   const mine = `${process.pid} ${randomUUID()}`;
   for (let told = false; ;) {
     try {
@@ -129,20 +144,22 @@ export async function withLock(work) {
     } catch (error) {
       if (/** @type {NodeJS.ErrnoException} */ (error).code !== 'EEXIST') throw error;
     }
-    const holder = existsSync(lock) ? readFileSync(lock, 'utf8') : '';
-    if (holder && abandoned(holder)) {
-      removeAbandoned(holder);
+    const holder = holderOf(lock);
+    if (abandoned(lock, holder)) {
+      removeAbandoned(lock, holder);
       continue;
     }
     if (!told) console.log('Another command is setting up this folder; waiting for it…');
     told = true;
     await sleep(200);
   }
-  const beat = setInterval(() => utimesSync(lock, new Date(), new Date()), 2_000);
+  const beat = setInterval(() => {
+    if (holderOf(lock) === mine) utimesSync(lock, new Date(), new Date());
+  }, 2_000);
   try {
     await work();
   } finally {
     clearInterval(beat);
-    rmSync(lock, { force: true });
+    if (holderOf(lock) === mine) rmSync(lock);
   }
 }

@@ -57,14 +57,15 @@ export const system = {
   outputs: [],
   async run() {
     let missing = await absent();
-    if (missing.length === 0) return;
+    if (missing.size === 0) return;
     const manager = managers.find(({ program }) => onPath([program]));
-    if (manager) await install(manager, missing);
+    const refusal = manager ? await install(manager, [...missing.keys()]) : '';
     missing = await absent();
-    if (missing.length === 0) return;
-    const names = missing.map((need) => `  ${needs[need]}`).join('\n');
-    const command = manager && `\nInstall with: ${manager.asRoot ? 'sudo ' : ''}${manager.line(missing).join(' ')}`;
-    throw new Refused(`${refusal}Missing:\n${names}${command ?? ''}`);
+    if (missing.size === 0) return;
+    const names = [...missing].map(([need, why]) => `  ${needs[need]}: ${why}`).join('\n');
+    const sudo = manager?.asRoot && process.getuid?.() !== 0 ? 'sudo ' : '';
+    const command = manager ? `\nInstall with: ${sudo}${manager.line([...missing.keys()]).join(' ')}` : '';
+    throw new Refused(`${refusal}Missing:\n${names}${command}`);
   },
   hint: 'Install what is named above, then run the same command again.',
 };
@@ -73,24 +74,27 @@ export const system = {
 
 /** @type {Record<Need, string>} */
 const needs = {
-  chromium: 'Chromium or Google Chrome, for the browser test (RUNTIDE_TEST_CHROMIUM names one elsewhere)',
-  redis: 'Redis or Valkey, the server program (RUNTIDE_TEST_REDIS_SERVER names one elsewhere)',
+  chromium: 'Chromium or Google Chrome (RUNTIDE_TEST_CHROMIUM names one elsewhere)',
+  redis: 'a Redis or Valkey server (RUNTIDE_TEST_REDIS_SERVER names one elsewhere)',
   python: 'Python 3.10 or later with its venv module',
 };
 
-/** Those that are not there, or there but do not run (Ubuntu's chromium-browser is a shell around a snap). */
+/** Those that are not there, or there but do not run (Ubuntu's chromium-browser is a shell around a snap), and why. */
 async function absent() {
-  /** @type {[Need, boolean][]} */
-  const found = [
-    ['chromium', await runs(findChromium())],
-    ['redis', await runs(findRedis())],
-    ['python', (await findPython()) !== undefined],
-  ];
-  return found.flatMap(([need, there]) => (there ? [] : [need]));
+  const reasons = /** @type {[Need, string][]} */ ([
+    ['chromium', await whyNot(findChromium())],
+    ['redis', await whyNot(findRedis())],
+    ['python', (await findPython()) ? '' : 'not found'],
+  ]);
+  return new Map(reasons.filter(([, why]) => why));
 }
 
 /** @param {string | undefined} path */
-const runs = async (path) => path !== undefined && (await run([path, '--version'])).code === 0;
+async function whyNot(path) {
+  if (!path) return 'not found';
+  const { code, output } = await run([path, '--version']);
+  return code === 0 ? '' : `${path} does not run: ${output.trim()}`;
+}
 
 /** @typedef {{ program: string, asRoot: boolean, refresh?: string[], line: (missing: Need[]) => string[] }} Manager */
 
@@ -111,16 +115,14 @@ function aptLine(missing) {
   return ['apt-get', 'install', '--yes', '--no-install-recommends', ...names];
 }
 
-let refusal = '';
-
 /**
- * Says nothing about success: the caller looks again.
+ * Ends with what went wrong, if it knows; the caller looks again.
  * @param {Manager} manager
  * @param {Need[]} missing
  */
 async function install({ asRoot, refresh, line }, missing) {
   const isRoot = process.getuid?.() === 0;
-  if (asRoot && !isRoot && (await run(['sudo', '-n', 'true'])).code !== 0) return;
+  if (asRoot && !isRoot && (await run(['sudo', '-n', 'true'])).code !== 0) return '';
   process.stdout.write(` installing ${missing.join(', ')}…`);
   // Debian starts a service as soon as it is installed: a runlevel without services (sysvinit) and a mask (systemd)
   // keep it from that, and it stays off afterwards. A Redis that was there before is not touched.
@@ -136,5 +138,5 @@ async function install({ asRoot, refresh, line }, missing) {
     await privileged(['systemctl', 'unmask', '--runtime', 'redis-server.service']);
     await privileged(['systemctl', 'disable', 'redis-server.service']);
   }
-  if (code !== 0) refusal = `${output.trimEnd()}\n\n`;
+  return code === 0 ? '' : `${output.trimEnd()}\n\n`;
 }

@@ -1,4 +1,5 @@
-// A cursor is a run's sequence, as text: clients keep it and send it back, and read nothing into it.
+// A cursor is a run's sequence, as decimal text that only grows: clients keep it and send it back; the dashboard also
+// compares two of one run.
 import { invalidInput } from '../errors.ts';
 
 export function readCursor(text: string, field: string): number {

@@ -60,7 +60,8 @@ export const RunType = builder.prismaObject('Run', {
       resolve: async ({ id }, _, context) => (await headLoader(context).load(id))?.heartbeatAt,
     }),
     cursor: t.string({
-      description: 'How far its journal has come: where a `metrics` subscription goes on from now.',
+      description:
+        'How far its journal has come, as a decimal number that only grows: where a `metrics` subscription goes on from now.',
       resolve: async ({ id }, _, context) => String((await headLoader(context).load(id))?.sequence ?? 0),
     }),
     config: t.expose('config', { type: 'JSON', description: 'What it was started with: a JSON object.' }),

@@ -92,7 +92,7 @@ export const runDocument = graphql(`
         id
         name
         workspace {
-          slug
+          name
         }
       }
       attempts {
