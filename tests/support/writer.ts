@@ -85,7 +85,7 @@ export async function write(options: WriterOptions): Promise<Written> {
       if (!patient || !mayPass || Date.now() > deadline)
         throw new Error(`batch ${batch} of ${id}: ${JSON.stringify(answer?.errors ?? 'no answer')}`);
       written.retries++;
-      await wait(60);
+      await wait(written.retries > 50 ? 300 : 60);
     }
   };
   const sendFarAhead = async () => {
