@@ -31,9 +31,10 @@ beforeEach(() => {
 });
 afterEach(async () => {
   for (const one of watching.splice(0)) await one.return!();
-  expect(feeds.watchedRuns()).toBe(0);
+  const left = feeds.watchedRuns();
   feeds.close();
   await bus.close();
+  if (left > 0) throw new Error(`${left} runs are still watched`);
 });
 afterAll(() => rows[Symbol.asyncDispose]());
 

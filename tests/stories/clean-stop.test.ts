@@ -9,7 +9,7 @@ import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import WebSocket from 'ws';
+import { WebSocket } from 'ws';
 import { must, request, until } from '../support/client.ts';
 import { createDatabase, type TestDatabase } from '../support/database.ts';
 import { cursorOf } from '../support/exactness.ts';
@@ -298,7 +298,7 @@ test('told to stop at any moment of its start, it leaves nothing either', { time
       const [code] = (await closed) as [number];
       expect({ round, code, errors }).toEqual({ round, code: 0, errors: '' });
       expect(performance.now() - began).toBeLessThan(10_000);
-      expect(await processesOf(home, child.pid!)).toEqual([]);
+      expect(await processesOf(home, child.pid)).toEqual([]);
       expect(existsSync(join(home, 'data/server.json'))).toBe(false);
     }
   } finally {

@@ -1,7 +1,7 @@
 // Somebody who watches a run over WebSocket, whose connection breaks again and again, and who goes on by cursor each
 // time, on whichever server there is.
 import { createClient } from 'graphql-ws';
-import WebSocket from 'ws';
+import { WebSocket } from 'ws';
 import type { Random } from './random.ts';
 import type { Server } from './writer.ts';
 
@@ -35,12 +35,10 @@ export function subscribe(servers: readonly Server[], runId: string, random: Ran
   let stopped = false;
   const seen: Subscriber['seen'] = [];
   const faults: string[] = [];
-  class Socket extends WebSocket {
-    constructor(address: string, protocols: string[]) {
-      super(address, protocols);
-      socket = this;
-    }
-  }
+  // graphql-ws makes its sockets itself: this keeps the one it made last.
+  const Socket = new Proxy(WebSocket, {
+    construct: (target, args: ConstructorParameters<typeof WebSocket>) => (socket = new target(...args)),
+  });
 
   const take = ({ cursor: next, reason, metrics }: Event) => {
     if (reason !== undefined) faults.push(`reset at ${cursor}: ${reason}`);
