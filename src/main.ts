@@ -38,16 +38,18 @@ async function serve(config: Config): Promise<void> {
     for (const one of stops.splice(0).toReversed())
       await Promise.resolve(one()).catch((error: unknown) => log.error({ err: error }, 'a part did not stop cleanly'));
   };
-  let stopping = false;
+  const stopping = new AbortController();
+  let isStarted = false;
   const onSignal = (signal: NodeJS.Signals) => {
-    if (stopping) return;
-    stopping = true;
+    if (stopping.signal.aborted) return;
+    stopping.abort();
     say(`Stopping (${signal}) …`);
     setTimeout(() => {
       log.error({}, 'the stop took too long');
       process.exit(1);
     }, STOP_MS).unref();
-    void stop().then(() => process.exit(0));
+    // A start that is under way ends at its next step: what it has begun by then is known, and stopped.
+    if (isStarted) void stop().then(() => process.exit(0));
   };
   process.on('SIGTERM', onSignal);
   process.on('SIGINT', onSignal);
@@ -56,6 +58,7 @@ async function serve(config: Config): Promise<void> {
     const url = (port: number) => addressOf(config, port);
     const lock = await lockDataFolder(config.dataDir, { url: url(config.port) });
     stops.push(() => lock.release());
+    stopping.signal.throwIfAborted();
     const http = await openHttpServer({
       ...config,
       allowedOrigins: [...config.allowedOrigins, ...(config.publicUrl ? [config.publicUrl] : [])],
@@ -65,8 +68,11 @@ async function serve(config: Config): Promise<void> {
     stops.push(() => http.close());
     await lock.update({ url: url(http.port) });
 
-    const connectionString = config.databaseUrl ?? (await startDatabase(config, log, stops, say));
+    stopping.signal.throwIfAborted();
+    const connectionString = config.databaseUrl ?? (await startDatabase(config, log, stops, say, stopping.signal));
+    stopping.signal.throwIfAborted();
     const applied = await migrate(connectionString);
+    stopping.signal.throwIfAborted();
     if (applied.length > 0) say(`Prepared the database (${applied.length} migration${applied.length > 1 ? 's' : ''}).`);
     const pool = createPool({ connectionString, size: config.databasePoolSize, log });
     const db = createPrisma(pool, schemaOf(connectionString));
@@ -85,10 +91,13 @@ async function serve(config: Config): Promise<void> {
     const owner = await ensureOwner(db, config.userName);
     // The key is there before anyone can find the server ready.
     const greeting = await welcome(config, db, owner, url(http.port));
+    stopping.signal.throwIfAborted();
     http.serve({ db, pool, bus, places: createRunPlaces(db), feeds, runFeeds, log, url: () => url(http.port) });
     say(greeting);
+    isStarted = true;
   } catch (error) {
-    if (!stopping) await stop();
+    await stop();
+    if (stopping.signal.aborted) process.exit(0);
     throw error;
   }
 }
@@ -98,8 +107,15 @@ function addressOf({ publicUrl, host }: Config, port: number): string {
   return publicUrl ?? `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
 }
 
-async function startDatabase(config: Config, log: Log, stops: Stop[], tell: (line: string) => void): Promise<string> {
-  const postgres = await startEmbeddedPostgres({ dataDir: join(config.dataDir, 'postgres'), log, say: tell });
+async function startDatabase(
+  config: Config,
+  log: Log,
+  stops: Stop[],
+  tell: (line: string) => void,
+  signal?: AbortSignal,
+): Promise<string> {
+  const dataDir = join(config.dataDir, 'postgres');
+  const postgres = await startEmbeddedPostgres({ dataDir, log, say: tell, ...(signal ? { signal } : {}) });
   stops.push(() => postgres.stop());
   return postgres.connectionString;
 }

@@ -36,6 +36,8 @@ export interface EmbeddedOptions {
   say?: (line: string) => void;
   /** More settings of PostgreSQL, over ours. */
   settings?: Record<string, string>;
+  /** Ends a start that is under way, which may be recovering for minutes; the start then rejects. */
+  signal?: AbortSignal;
 }
 
 const LOG_CHECK_MS = 60_000;
@@ -53,7 +55,10 @@ export async function startEmbeddedPostgres(options: EmbeddedOptions): Promise<E
     say('making the database…');
   });
   const launch: Launch = { program, dataDir, port: 0, settings, say, stopping: stopping.signal };
-  let current = await startOnFreePort(launch);
+  const giveUp = () => stopping.abort();
+  options.signal?.addEventListener('abort', giveUp);
+  if (options.signal?.aborted) giveUp();
+  let current = await startOnFreePort(launch).finally(() => options.signal?.removeEventListener('abort', giveUp));
   log.info({ pid: current.pid, port: launch.port, log: logPath(dataDir) }, 'PostgreSQL is running');
 
   // A process that exits without a stop (an uncaught error) takes PostgreSQL with it; only SIGKILL leaves it behind.

@@ -54,7 +54,7 @@ export async function openHttpServer(options: HttpOptions): Promise<HttpServer> 
   let sockets: ReturnType<typeof createGraphQLOverWebSocket> | undefined;
   let openStreams: OpenStreams | undefined;
   let closing: Promise<void> | undefined;
-  const streams = new Set<ServerResponse>();
+  const inFlight = new Set<ServerResponse>();
   const origins = createOrigins(options.allowedOrigins);
 
   const onRequest = (request: IncomingMessage, response: ServerResponse) => {
@@ -82,10 +82,9 @@ export async function openHttpServer(options: HttpOptions): Promise<HttpServer> 
       // Answered before all of it was sent: the sender may go on for a while, not for ever.
       if (!request.complete) setTimeout(() => request.complete || request.destroy(), LINGER_MS).unref();
     });
-    if (request.headers.accept?.includes('text/event-stream')) {
-      streams.add(response);
-      response.once('close', () => streams.delete(response));
-    }
+    inFlight.add(response);
+    response.once('close', () => inFlight.delete(response));
+    if (closing) response.setHeader('connection', 'close');
     const path = (request.url ?? '/').split('?')[0] as string;
     Promise.resolve(find(routes, path)(request, response, about)).catch(() => response.destroy());
   };
@@ -113,9 +112,13 @@ export async function openHttpServer(options: HttpOptions): Promise<HttpServer> 
   async function close() {
     const closed = servers.map((server) => new Promise<void>((resolve) => server.close(() => resolve())));
     for (const server of servers) server.closeIdleConnections();
-    // A stream has no end of its own: its reader goes on elsewhere, with its cursors.
-    for (const response of streams) response.destroy();
     openStreams?.close();
+    for (const response of inFlight) {
+      // A stream has no end of its own: its reader goes on elsewhere, with its cursors. Others end with their answer,
+      // and their connections with them: a client that goes on sending would hold the server until it is cut off.
+      if (String(response.getHeader('content-type')).startsWith('text/event-stream')) response.destroy();
+      else if (!response.headersSent) response.setHeader('connection', 'close');
+    }
     await sockets?.close();
     const patience = setTimeout(() => {
       for (const server of servers) server.closeAllConnections();

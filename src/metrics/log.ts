@@ -47,7 +47,7 @@ export async function logMetrics(
     publishBatch(bus, place.runId, appended);
     // The batch is stored whatever becomes of this: the next one says again that the run lives.
     if (appended.asleep)
-      await markAlive({ pool, bus }, place).catch((error: unknown) =>
+      await markAlive({ pool, bus }, place, appended.attempt).catch((error: unknown) =>
         log.warn({ err: error, runId: place.runId }, 'a run that logs could not be marked as running'),
       );
   }

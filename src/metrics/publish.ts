@@ -35,8 +35,10 @@ export function publishBatch(
 /** Null for a message that another version of the server sent in another form: the next look at the heads covers it. */
 export function readBatchMessage(message: Buffer): BatchMessage | null {
   if (message.length < HEADER_BYTES) return null;
+  const sequence = message.readDoubleLE(0);
+  if (!Number.isSafeInteger(sequence)) return null;
   return {
-    sequence: message.readDoubleLE(0),
+    sequence,
     attempt: message.readInt32LE(8),
     pointCount: message.readUInt32LE(13),
     payload: message.readUInt8(12) === 1 ? message.subarray(HEADER_BYTES) : null,

@@ -3,6 +3,7 @@
 import type pg from 'pg';
 import type { Access } from '../access/access.ts';
 import type { Bus } from '../bus/bus.ts';
+import { transaction } from '../db/pool.ts';
 import { invalidInput } from '../errors.ts';
 import { publishRun } from './publish.ts';
 import { requireRun, type RunPlace, type RunPlaces } from './find.ts';
@@ -13,28 +14,44 @@ export async function heartbeat(
   input: { runId: string; attempt?: number | null | undefined },
 ): Promise<void> {
   const place = await requireRun(places, access, input.runId, 'WRITE');
-  const { rows } = await pool.query<{ attempt: number }>(
+  const { rows } = await pool.query<{ attempt: number; asleep: boolean }>(
     `UPDATE run_head SET heartbeat_at = CASE WHEN coalesce($2, attempt) = attempt THEN clock_timestamp() ELSE heartbeat_at END
-     WHERE run_id = $1 RETURNING attempt`,
+     WHERE run_id = $1
+     RETURNING attempt, EXISTS (SELECT FROM run WHERE id = $1 AND status IN ('PENDING', 'CRASHED')) AS asleep`,
     [place.runId, input.attempt ?? null],
   );
   const newest = rows[0]?.attempt ?? 1;
   const attempt = input.attempt ?? newest;
   if (attempt < 1 || attempt > newest)
     throw invalidInput(`attempt must be one of 1 to ${newest}; it is ${attempt}`, { field: 'attempt' });
-  if (attempt === newest) await markAlive({ pool, bus }, place);
+  if (rows[0]?.asleep && attempt === newest) await markAlive({ pool, bus }, place, attempt);
 }
 
-/** A run that was only announced, or thought dead, runs when it speaks. What has ended stays ended. */
-export async function markAlive({ pool, bus }: { pool: pg.Pool; bus: Bus }, place: RunPlace): Promise<void> {
-  const { rowCount } = await pool.query(
-    `WITH revived AS (
-       UPDATE run SET status = 'RUNNING', started_at = coalesce(started_at, now()), ended_at = NULL, updated_at = now()
-       WHERE id = $1 AND status IN ('PENDING', 'CRASHED') RETURNING id
-     )
-     UPDATE attempt a SET status = 'RUNNING', started_at = coalesce(a.started_at, now()), ended_at = NULL
-     FROM revived WHERE a.run_id = revived.id AND a.number = (SELECT max(number) FROM attempt WHERE run_id = revived.id)`,
-    [place.runId],
-  );
-  if (rowCount) publishRun(bus, place.projectId, { type: 'CHANGED', runId: place.runId });
+/**
+ * A run that was only announced, or thought dead, runs when its newest attempt speaks. What has ended stays ended, and
+ * an attempt that was resumed since speaks for itself alone.
+ */
+export async function markAlive(
+  { pool, bus }: { pool: pg.Pool; bus: Bus },
+  place: RunPlace,
+  attempt: number,
+): Promise<void> {
+  const revived = await transaction(pool, async (client) => {
+    // As lockRun does it (./find.ts): only behind the lock is it known which attempt is the newest.
+    await client.query('SELECT 1 FROM run WHERE id = $1 FOR NO KEY UPDATE', [place.runId]);
+    const { rowCount } = await client.query(
+      `UPDATE run SET status = 'RUNNING', started_at = coalesce(started_at, now()), ended_at = NULL, updated_at = now()
+       WHERE id = $1 AND status IN ('PENDING', 'CRASHED')
+         AND (SELECT attempt FROM run_head WHERE run_id = $1) = $2`,
+      [place.runId, attempt],
+    );
+    if (rowCount)
+      await client.query(
+        `UPDATE attempt SET status = 'RUNNING', started_at = coalesce(started_at, now()), ended_at = NULL
+         WHERE run_id = $1 AND number = $2`,
+        [place.runId, attempt],
+      );
+    return rowCount;
+  });
+  if (revived) publishRun(bus, place.projectId, { type: 'CHANGED', runId: place.runId });
 }

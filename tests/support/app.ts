@@ -1,5 +1,4 @@
 // The server in the test's own process, on a database of its own: for stories over the wire whose SQL is counted.
-import type pg from 'pg';
 import { createApiKey, ensureOwner, type Owner } from '../../src/access/first-start.ts';
 import type { Bus } from '../../src/bus/bus.ts';
 import { createInProcessBus } from '../../src/bus/in-process.ts';
@@ -11,6 +10,7 @@ import { createRunFeeds } from '../../src/live/watch-runs.ts';
 import { createRunPlaces } from '../../src/runs/find.ts';
 import type { Engines } from '../../src/schema/context.ts';
 import { type GraphQLAnswer, must, request } from './client.ts';
+import { countSql } from './count-sql.ts';
 import { createDatabase } from './database.ts';
 import { silentLog } from './log.ts';
 
@@ -82,32 +82,4 @@ export async function startApp(options: AppOptions = {}): Promise<App> {
       await database?.drop();
     },
   };
-}
-
-async function countSql<Result>(pool: pg.Pool, work: () => Promise<Result>) {
-  const statements: string[] = [];
-  const restore: (() => void)[] = [];
-  const heard = new Set<pg.PoolClient>();
-  const listen = (client: pg.PoolClient) => {
-    // A client is taken from the pool again and again.
-    if (heard.has(client)) return;
-    heard.add(client);
-    const query = client.query.bind(client) as (...args: unknown[]) => unknown;
-    const listening = (...args: unknown[]) => {
-      const [first] = args as [string | { text: string; name?: string }];
-      const text = typeof first === 'string' ? first : first.text;
-      const isBackground = typeof first === 'object' && first.name === 'changed runs';
-      if (!isBackground) statements.push(text);
-      return query(...args);
-    };
-    Object.assign(client, { query: listening });
-    restore.push(() => Object.assign(client, { query }));
-  };
-  pool.on('acquire', listen);
-  try {
-    return { result: await work(), statements };
-  } finally {
-    pool.off('acquire', listen);
-    for (const one of restore.toReversed()) one();
-  }
 }

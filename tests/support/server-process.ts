@@ -21,9 +21,11 @@ export interface ServerProcessOptions {
   /** Of an earlier process, to go on with its data; the caller removes it. */
   home?: string;
   env?: Record<string, string>;
+  /** A process group of its own, as a terminal gives to what it runs. */
+  detached?: boolean;
 }
 
-const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
+export const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
 
 export function makeHome(): Promise<string> {
   return mkdtemp(join(tmpdir(), 'runtide-home-'));
@@ -44,9 +46,13 @@ export function serverEnv(home: string, env: Record<string, string> = {}): Recor
   };
 }
 
-export async function startServerProcess({ home, env }: ServerProcessOptions = {}): Promise<ServerProcess> {
+export async function startServerProcess({
+  home,
+  env,
+  detached = false,
+}: ServerProcessOptions = {}): Promise<ServerProcess> {
   const folder = home ?? (await makeHome());
-  const child = spawn(process.execPath, [MAIN], { cwd: folder, env: serverEnv(folder, env) });
+  const child = spawn(process.execPath, [MAIN], { cwd: folder, env: serverEnv(folder, env), detached });
   let output = '';
   child.stdout.on('data', (chunk: Buffer) => (output += chunk.toString()));
   child.stderr.on('data', (chunk: Buffer) => (output += chunk.toString()));

@@ -1,0 +1,79 @@
+// The story of a group at work: two servers on one database, writers that send to both of them again and again and in
+// any order, and people who watch over connections that are cut at random. What they saw is what is stored.
+// `npm run test:soak` has it in full.
+import { afterAll, afterEach, expect, test } from 'vitest';
+import { until } from '../support/client.ts';
+import { createDatabase, type TestDatabase } from '../support/database.ts';
+import { cursorOf, expectSeen, expectStored } from '../support/exactness.ts';
+import { testRandom } from '../support/random.ts';
+import { startRedis } from '../support/redis.ts';
+import { makeRun } from '../support/runs.ts';
+import { removeHome, type ServerProcess, startServerProcess } from '../support/server-process.ts';
+import { SOAK } from '../support/soak.ts';
+import { subscribe } from '../support/subscriber.ts';
+import { write } from '../support/writer.ts';
+
+const CUTS = SOAK ? 1_000 : 60;
+const WRITERS = 3;
+const SUBSCRIBERS = 4;
+
+let database: TestDatabase;
+const servers: ServerProcess[] = [];
+
+async function startBoth(env: Record<string, string> = {}): Promise<void> {
+  database = await createDatabase();
+  const start = () => startServerProcess({ env: { DATABASE_URL: database.url, ...env } });
+  servers.push(await start(), await start());
+}
+
+afterEach(async () => {
+  for (const server of servers.splice(0)) {
+    await server.end();
+    await removeHome(server.home);
+  }
+  await database.drop();
+});
+
+const redis = await startRedis();
+afterAll(() => redis.stop());
+
+test.for([{ bus: 'with Redis' }, { bus: 'without Redis' }])(
+  'two servers $bus: what subscribers saw is what is stored',
+  { timeout: SOAK ? 600_000 : 60_000 },
+  async ({ bus }) => {
+    const random = testRandom();
+    await startBoth(bus === 'with Redis' ? { REDIS_URL: redis.url } : {});
+    const runId = await makeRun(servers[0]!);
+    const subscribers = Array.from({ length: SUBSCRIBERS }, () => subscribe(servers, runId, random));
+    const cuts = () => subscribers.reduce((sum, one) => sum + one.cuts(), 0);
+    const goesOn = () => cuts() < CUTS;
+    try {
+      const writing = Promise.all(
+        Array.from({ length: WRITERS }, (_, n) =>
+          write({ servers, runId, id: `w${n}`, random, points: 5, inFlight: 6, goesOn, patient: false, pauseMs: 40 }),
+        ),
+      );
+      let isWriting = true;
+      const cutting = (async () => {
+        while (isWriting) {
+          subscribers[random.integer(0, SUBSCRIBERS - 1)]!.cut();
+          await new Promise((resolve) => setTimeout(resolve, random.integer(5, 60)));
+        }
+      })();
+      const written = await writing.finally(() => (isWriting = false));
+      await cutting;
+
+      const head = await cursorOf(servers[0]!, runId);
+      await until(() => subscribers.every((one) => one.cursor() === head || one.faults.length > 0), 'all have all');
+      const stored = await expectStored(servers[1]!, runId, written, random);
+      expectSeen(subscribers, stored);
+      expect(cuts()).toBeGreaterThanOrEqual(CUTS);
+      for (const { accepted, batches, duplicates, conflicts } of written) {
+        expect(accepted).toBe(batches);
+        expect(Math.min(duplicates, conflicts)).toBeGreaterThan(0);
+      }
+    } finally {
+      await Promise.all(subscribers.map((one) => one.stop()));
+    }
+  },
+);
