@@ -13,8 +13,8 @@ export interface OpenStreams {
   close(): void;
 }
 
-/** With what the authenticator believes, a stream ends within five seconds. */
-const RECHECK_MS = 3_000;
+/** With what the authenticator believes, a stream ends within five seconds, also of a busy server. */
+const RECHECK_MS = 2_000;
 
 interface Open {
   presented: Presented;
