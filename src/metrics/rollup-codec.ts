@@ -112,8 +112,8 @@ function writePart(writer: Writer, entries: Entries): void {
   writeDifferences(writer, entries.maxTimes, lastTimes);
   writeDifferences(writer, counts, null);
   writeDifferences(writer, entries.nonFiniteCounts, null);
-  writeDifferences(writer, entries.minSteps, firstSteps);
-  writeDifferences(writer, entries.maxSteps, firstSteps);
+  writeDifferences(writer, orElse(entries.minSteps, firstSteps), firstSteps);
+  writeDifferences(writer, orElse(entries.maxSteps, firstSteps), firstSteps);
   const allOrdered = entries.timesOrdered.every((one) => one === 1);
   writer.bytes[writer.at++] = allOrdered ? 1 : 0;
   if (!allOrdered) {
@@ -174,34 +174,35 @@ function checkCounts({ counts, nonFiniteCounts, minSteps, maxSteps }: Entries, c
   }
 }
 
-/** A column whose entries differ from those of `base`, or from 0, by about the same. NaN is written as no difference. */
+/** The steps of extremes are none (NaN) where no value is finite: any step will do there, the counts tell. */
+function orElse(steps: Float64Array, others: Float64Array): Float64Array {
+  return steps.some((step) => step !== step) ? steps.map((step, i) => (step === step ? step : others[i]!)) : steps;
+}
+
+/** A column whose entries differ from those of `base`, or from 0, by about the same. */
 function writeDifferences(writer: Writer, column: Float64Array, base: Float64Array | null): void {
   const count = column.length;
   const howAt = writer.at++;
-  const first = count === 0 ? 0 : differenceAt(column, base, 0);
+  const first = count === 0 ? 0 : column[0]! - (base?.[0] ?? 0);
   let how = Number.isSafeInteger(first) ? ALL_ONE : ABSOLUTE;
-  for (let i = 1; i < count && how !== ABSOLUTE; i++) {
-    const difference = differenceAt(column, base, i);
-    if (difference === first) continue;
+  for (let i = 0; i < count; i++) {
+    const value = column[i]!;
+    if (!Number.isSafeInteger(value)) throw new RangeError(`${value} is not a safe integer`);
+    const difference = base === null ? value : value - base[i]!;
+    if (difference === first || how === ABSOLUTE) continue;
     // As in packed-integers.ts: a difference that comes out safe is exact.
     how = Number.isSafeInteger(difference) && Number.isSafeInteger(difference - first) ? AROUND : ABSOLUTE;
   }
   writer.bytes[howAt] = how;
   if (how === ABSOLUTE) {
-    for (let i = 0; i < count; i++) {
-      const value = Number.isNaN(column[i]!) ? 0 : column[i]! + 0;
-      if (!Number.isSafeInteger(value)) throw new RangeError(`${value} is not a safe integer`);
-      writer.at = writer.bytes.writeDoubleLE(value, writer.at);
-    }
+    // `+ 0` makes 0 of −0, as the other two ways do.
+    for (const value of column) writer.at = writer.bytes.writeDoubleLE(value + 0, writer.at);
     return;
   }
   writeSigned(writer, first);
-  if (how === AROUND) for (let i = 1; i < count; i++) writeSigned(writer, differenceAt(column, base, i) - first);
-}
-
-function differenceAt(column: Float64Array, base: Float64Array | null, at: number): number {
-  const value = column[at]!;
-  return base === null ? value : value !== value ? 0 : value - base[at]!;
+  if (how === AROUND) {
+    for (let i = 1; i < count; i++) writeSigned(writer, column[i]! - (base === null ? 0 : base[i]!) - first);
+  }
 }
 
 function readDifferences(reader: Reader, count: number, base: Float64Array | null): Float64Array {
