@@ -18,7 +18,7 @@ import {
   sliceEntries,
 } from '../../src/metrics/rollup.ts';
 import type { Entries } from '../../src/metrics/rollup.ts';
-import { anyChanges, changed, errorOf, expectAllDamageFound, isDamage, sealed } from './damage.ts';
+import { anyChanges, changed, errorOf, undetected, isDamage, sealed } from './damage.ts';
 import { anyPoints, anyStep, anyValue } from './points.ts';
 
 const { MAX_SAFE_INTEGER, MIN_SAFE_INTEGER, MAX_VALUE } = Number;
@@ -49,7 +49,8 @@ function rowsOf(entries: Entries): Record<keyof Entries, number>[] {
 }
 
 /** What is rounded: the mean. */
-const withoutMean = (entries: Entries) => rowsOf(entries).map(({ mean: _, ...rest }) => rest);
+const withoutMean = (entries: Entries) =>
+  rowsOf(entries).map((row) => Object.fromEntries(Object.entries(row).filter(([name]) => name !== 'mean')));
 
 /** A sum that rounds once: in integers of the smallest float, 2^-1074. */
 function exactMean(values: readonly number[]): number {
@@ -99,17 +100,13 @@ function naiveEntry({ steps, times, values }: Points, start: number, end: number
 }
 
 /** Off by 1e-12 of the largest value at most: what values that cancel each other out leave has no digits of its own. */
-function expectMean(mean: number, values: readonly number[]): void {
+function isMean(mean: number, values: readonly number[]): boolean {
   const finite = values.filter((value) => Number.isFinite(value));
-  if (finite.length === 0) {
-    expect(mean).toBeNaN();
-    return;
-  }
+  if (finite.length === 0) return Number.isNaN(mean);
   const largest = Math.max(...finite.map((value) => Math.abs(value)));
-  expect(mean).toBeGreaterThanOrEqual(Math.min(...finite));
-  expect(mean).toBeLessThanOrEqual(Math.max(...finite));
   // Half of it each: the difference of ±1e308 is no number.
-  expect(Math.abs(mean / 2 - exactMean(finite) / 2)).toBeLessThanOrEqual(largest * 0.5e-12 + 1e-323);
+  const isNear = Math.abs(mean / 2 - exactMean(finite) / 2) <= largest * 0.5e-12 + 1e-323;
+  return isNear && mean >= Math.min(...finite) && mean <= Math.max(...finite);
 }
 
 describe('an entry', () => {
@@ -121,7 +118,8 @@ describe('an entry', () => {
         const starts = Array.from({ length: Math.ceil(length / size) }, (_, i) => i * size);
         const ends = starts.map((start) => Math.min(length, start + size));
         expect(withoutMean(entries)).toEqual(starts.map((start, i) => naiveEntry(points, start, ends[i]!)));
-        entries.mean.forEach((mean, i) => expectMean(mean, [...points.values.subarray(starts[i], ends[i])]));
+        const isRight = (mean: number, i: number) => isMean(mean, [...points.values.subarray(starts[i], ends[i])]);
+        expect(entries.mean.every(isRight)).toBe(true);
       }),
       { numRuns: 1000 },
     );
@@ -142,7 +140,7 @@ describe('an entry', () => {
         }
         const merged = mergeEntries(concatEntries(parts), 0, parts.length);
         expect(withoutMean(merged)).toEqual(withoutMean(entriesOf(points, points.steps.length)));
-        expectMean(merged.mean[0]!, [...points.values]);
+        expect(isMean(merged.mean[0]!, [...points.values])).toBe(true);
       }),
       { numRuns: 1000 },
     );
@@ -159,7 +157,7 @@ describe('an entry', () => {
   ])('keeps its mean: %s', (_, values) => {
     for (const size of [1, 2, values.length]) {
       const parts = entriesOf(pointsOf(values), size);
-      expectMean(mergeEntries(parts, 0, parts.counts.length).mean[0]!, values);
+      expect(isMean(mergeEntries(parts, 0, parts.counts.length).mean[0]!, values)).toBe(true);
     }
   });
 
@@ -330,12 +328,12 @@ describe('what was damaged is an error', () => {
     ['entries', encodeEntries(entriesOf(pointsOf([1, NaN, 0.1, 4], [4, 3, 9, 9]), 2))],
     ['none', encodeEntries(newEntries(0))],
   ])('%s', (_, payload) => {
-    expectAllDamageFound(payload, decodeEntries);
+    expect(undetected(payload, decodeEntries)).toEqual([]);
   });
 
   test('rollups', () => {
-    expectAllDamageFound(encodeRollups(curve(64)), decodeRollups);
-    expectAllDamageFound(encodeRollups(curve(3)), decodeRollups);
+    expect(undetected(encodeRollups(curve(64)), decodeRollups)).toEqual([]);
+    expect(undetected(encodeRollups(curve(3)), decodeRollups)).toEqual([]);
     // The two levels of different segments, each whole.
     const [a, b] = [encodeRollups(curve(9)), encodeRollups(curve(3))];
     const coarse = encodeEntries(decodeCoarse(a));
