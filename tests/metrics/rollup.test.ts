@@ -377,6 +377,7 @@ describe('what was damaged is an error', () => {
   test.each([
     ['more entries than there may be', [0xff, 0xff, 0x3f, ...Array.from({ length: 40 }, () => 0)], /more than 4096/],
     ['no bytes for what it says', [3, 0, 0], /end too soon/],
+    ['bytes after the last column', [...encodeEntries(newEntries(0)).subarray(9), 0], /left over/],
     ['an unknown way of storing a column', [1, 3, 0, 0], /unknown way/],
   ])('%s', (_, bytes, message) => {
     const body = Buffer.from(bytes);
