@@ -1,6 +1,8 @@
 // Bytes out and bytes in for the codec: a buffer that grows, varints that reach every safe integer without BigInt,
-// text, and a reader that believes nothing it reads. It knows nothing of metrics.
+// text, the seal (version and checksum) in front of what is stored, and a reader that believes nothing it reads. It
+// knows nothing of metrics.
 
+import { crc32 } from 'node:zlib';
 import { RuntideError } from '../errors.ts';
 
 export interface Writer {
@@ -16,9 +18,28 @@ export interface Reader {
 /** The most bytes a varint takes: 7 bits a byte (6 in the first of a signed one) for 53 bits. */
 export const VARINT_BYTES = 8;
 
+/** A u8 of version and a u32 of CRC-32, seeded with the version, of everything after it. */
+export const SEAL_BYTES = 5;
+
 /** Not the client's fault and nothing a retry mends, hence INTERNAL; `reason` is for the log. */
 export function damaged(reason: string): RuntideError {
   return new RuntideError('INTERNAL', `stored points are damaged: ${reason}`);
+}
+
+/** Fills in the first bytes of a finished payload, which `SEAL_BYTES` were left for. */
+export function seal(payload: Buffer, version: number): Buffer {
+  payload[0] = version;
+  payload.writeUInt32LE(crc32(payload.subarray(SEAL_BYTES), version), 1);
+  return payload;
+}
+
+/** The payload, proven to be as it was sealed; reading goes on after the seal. */
+export function unseal(bytes: Uint8Array, version: number): Reader {
+  const payload = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  if (payload.length <= SEAL_BYTES) throw damaged('they end too soon');
+  if (payload[0] !== version) throw damaged(`version ${payload[0]} is unknown`);
+  if (payload.readUInt32LE(1) !== crc32(payload.subarray(SEAL_BYTES), version)) throw damaged('the checksum differs');
+  return { bytes: payload, at: SEAL_BYTES };
 }
 
 /** Makes room for `count` more bytes; every write below needs its room made first, so that loops do it once. */

@@ -23,14 +23,15 @@
 //
 // Names, counts and lengths come before what they measure, so that a reader moves past metrics that it does not want.
 
-import { constants, crc32, zstdCompressSync, zstdDecompressSync } from 'node:zlib';
 import {
   damaged,
   readByte,
   readText,
   readVarint,
   reserve,
+  seal,
   skip,
+  unseal,
   VARINT_BYTES,
   writeText,
   writeVarint,
@@ -39,6 +40,7 @@ import type { Reader, Writer } from './bytes.ts';
 import { findIntegers, NOTHING_BEFORE, readIntegers, writeIntegers } from './packed-integers.ts';
 import { findFloats, readFloats, writeFloats } from './packed-floats.ts';
 import type { Metadata, MetricColumns } from './columns.ts';
+import { compress, decompress } from './zstd.ts';
 
 const VERSION = 1;
 const HEADER_BYTES = 10;
@@ -57,13 +59,11 @@ const MAX_POINTS = 1024 * 1024;
 // A call into zstd costs 16 µs and more each way whatever the size. Below 2 KB, where PostgreSQL keeps a row in its
 // page anyway, that buys a few hundred bytes that are deleted in minutes; above, a quarter to a third.
 const COMPRESS_FROM_BYTES = 2048;
-/** zstd level 1 uses a window of 512 KB; more than 8 MB was not written by us. */
-const MAX_WINDOW_LOG = 23;
 
 const KEEP = 1;
-const HAS_METADATA = 2;
-const STEPS_SHIFT = 4;
-const TIMES_SHIFT = 6;
+export const HAS_METADATA = 2;
+export const STEPS_SHIFT = 4;
+export const TIMES_SHIFT = 6;
 
 // One scratch buffer for all calls (encoding never yields); one that a huge batch has grown is not kept.
 const KEPT_SCRATCH_BYTES = 1024 * 1024;
@@ -134,49 +134,25 @@ export function decodedBytes(payload: Buffer, pointCount: number): number {
 }
 
 function pack(bytes: Buffer, length: number): Buffer {
-  let body = bytes.subarray(HEADER_BYTES, HEADER_BYTES + length);
-  let packing = 0;
-  if (length >= COMPRESS_FROM_BYTES) {
-    const packed = zstdCompressSync(body, {
-      params: { [constants.ZSTD_c_compressionLevel]: 1 },
-      pledgedSrcSize: length,
-    });
-    if (packed.length < length) {
-      body = packed;
-      packing = 1;
-    }
-  }
-  const payload = Buffer.allocUnsafe(HEADER_BYTES + body.length);
-  payload[0] = VERSION;
-  payload[5] = packing;
+  const body = bytes.subarray(HEADER_BYTES, HEADER_BYTES + length);
+  const packed = length < COMPRESS_FROM_BYTES ? null : compress(body);
+  const stored = packed ?? body;
+  const payload = Buffer.allocUnsafe(HEADER_BYTES + stored.length);
+  payload[5] = packed === null ? 0 : 1;
   payload.writeUInt32LE(length, 6);
-  payload.set(body, HEADER_BYTES);
-  payload.writeUInt32LE(crc32(payload.subarray(5), VERSION), 1);
-  return payload;
+  payload.set(stored, HEADER_BYTES);
+  return seal(payload, VERSION);
 }
 
 function unpack(bytes: Uint8Array): Buffer {
-  const payload = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const { bytes: payload } = unseal(bytes, VERSION);
   if (payload.length <= HEADER_BYTES) throw damaged('they end too soon');
-  if (payload[0] !== VERSION) throw damaged(`version ${payload[0]} is unknown`);
-  if (payload.readUInt32LE(1) !== crc32(payload.subarray(5), VERSION)) throw damaged('the checksum differs');
   const length = payload.readUInt32LE(6);
   if (length === 0 || length > MAX_BODY_BYTES) throw damaged(`a body of ${length} bytes`);
   const body = payload.subarray(HEADER_BYTES);
   const unpacked = payload[5] === 0 ? body : payload[5] === 1 ? decompress(body, length) : null;
   if (unpacked?.length !== length) throw damaged('the body is not as long as it says');
   return unpacked;
-}
-
-function decompress(body: Buffer, length: number): Buffer {
-  try {
-    return zstdDecompressSync(body, {
-      maxOutputLength: length,
-      params: { [constants.ZSTD_d_windowLogMax]: MAX_WINDOW_LOG },
-    });
-  } catch {
-    throw damaged('the body does not unpack');
-  }
 }
 
 function writeMetric(writer: Writer, metric: MetricColumns, before: MetricColumns | null): void {
@@ -202,7 +178,7 @@ function writeMetric(writer: Writer, metric: MetricColumns, before: MetricColumn
 }
 
 /** An array of nulls alone is none at all, and read so. */
-function writeMetadata(writer: Writer, metadata: readonly (Metadata | null)[]): number {
+export function writeMetadata(writer: Writer, metadata: readonly (Metadata | null)[]): number {
   const objects = metadata.filter((entry) => entry !== null);
   if (objects.length === 0) return 0;
   reserve(writer, (objects.length + 1) * VARINT_BYTES);
@@ -217,7 +193,7 @@ function writeMetadata(writer: Writer, metadata: readonly (Metadata | null)[]): 
   return HAS_METADATA;
 }
 
-function readMetadata(reader: Reader, count: number, take: boolean): (Metadata | null)[] | null {
+export function readMetadata(reader: Reader, count: number, take: boolean): (Metadata | null)[] | null {
   const stored = readVarint(reader);
   if (stored > count) throw damaged('more metadata than points');
   const metadata: (Metadata | null)[] | null = take ? Array.from({ length: count }, () => null) : null;

@@ -1,0 +1,247 @@
+// The codec of stored entries: columns to one payload and back, exact to the bit (NaN payloads aside). It owns the
+// layout below and, like the codec of points, refuses to read what it cannot prove whole.
+//
+// A part (integers as in bytes.ts)
+//    0  u8   version, 1
+//    1  u32  CRC-32, seeded with the version, of everything after it
+//    5  u32  length of the body
+//    9  the body
+//         varint  number of entries (n)
+//         first steps, first times                                       as in codec.ts: u8 how they are stored, column
+//         last steps − first steps, last times − first times, min times − first times, max times − last times,
+//         counts, non-finite counts, min steps − first steps, max steps − first steps          differences, see below
+//         u8      1 when times are ordered in all entries, else 0 and n bytes
+//         first, last, min, max, mean                                    as in codec.ts: u8 flags, column
+//   differences: u8 0, signed: all are this one · u8 1, signed first, n − 1 × signed (difference − first)
+//                · u8 2, n × float64: the column itself, for differences past 2^53 − 1
+//
+// Entries are stored as one part. Rollups are two: first the coarse, an entry for each 8 of the fine, then the fine, so
+// that the beginning is enough for a chart that needs no more.
+
+import {
+  damaged,
+  readByte,
+  readSigned,
+  readVarint,
+  reserve,
+  seal,
+  skip,
+  unseal,
+  writeSigned,
+  writeVarint,
+} from './bytes.ts';
+import { SEAL_BYTES, VARINT_BYTES } from './bytes.ts';
+import type { Reader, Writer } from './bytes.ts';
+import { findFloats, readFloats, writeFloats } from './packed-floats.ts';
+import { findIntegers, NOTHING_BEFORE, readIntegers, writeIntegers } from './packed-integers.ts';
+import { mergeEach } from './rollup.ts';
+import type { Entries } from './rollup.ts';
+
+const VERSION = 1;
+const HEADER_BYTES = SEAL_BYTES + 4;
+
+/** Both sides hold to it: a column of one and the same takes few bytes, so that no length of a body bounds memory. */
+const MAX_ENTRIES = 4096;
+
+/** How many entries of a level make one of the next. */
+export const FAN_IN = 8;
+
+/** What coarse entries of 64 fine ones take at most: reading this much of the rollups is enough for them. */
+export const COARSE_BYTES = 1536;
+
+const ALL_ONE = 0;
+const AROUND = 1;
+const ABSOLUTE = 2;
+
+export interface Rollups {
+  fine: Entries;
+  /** One for each 8 of the fine, the last one of what is left. */
+  coarse: Entries;
+}
+
+/** The same entries always give the same bytes. */
+export function encodeEntries(entries: Entries): Buffer {
+  const writer: Writer = { bytes: Buffer.allocUnsafe(4096), at: 0 };
+  writePart(writer, entries);
+  return writer.bytes.subarray(0, writer.at);
+}
+
+/** Damage is an INTERNAL error. */
+export function decodeEntries(bytes: Uint8Array): Entries {
+  const { entries, rest } = readPart(bytes);
+  if (rest.length > 0) throw damaged('bytes are left over');
+  return entries;
+}
+
+/** Entries of 64 points, of segments or of blocks, with the level above them. */
+export function encodeRollups(fine: Entries): Buffer {
+  const writer: Writer = { bytes: Buffer.allocUnsafe(4096), at: 0 };
+  writePart(writer, mergeEach(fine, FAN_IN));
+  writePart(writer, fine);
+  return writer.bytes.subarray(0, writer.at);
+}
+
+export function decodeRollups(bytes: Uint8Array): Rollups {
+  const { entries: coarse, rest } = readPart(bytes);
+  const fine = decodeEntries(rest);
+  if (coarse.counts.length !== Math.ceil(fine.counts.length / FAN_IN)) throw damaged('levels do not fit each other');
+  return { fine, coarse };
+}
+
+/** The coarse level alone, from all of the rollups or from their first `COARSE_BYTES`. */
+export function decodeCoarse(bytes: Uint8Array): Entries {
+  return readPart(bytes).entries;
+}
+
+function writePart(writer: Writer, entries: Entries): void {
+  const { counts, firstSteps, lastSteps, firstTimes, lastTimes } = entries;
+  const count = counts.length;
+  if (count > MAX_ENTRIES) throw new RangeError(`a payload holds at most ${MAX_ENTRIES} entries`);
+  // Fifteen columns of 8 bytes an entry and some, and one of a byte.
+  reserve(writer, HEADER_BYTES + count * 136 + 32 * VARINT_BYTES);
+  const start = writer.at;
+  writer.at += HEADER_BYTES;
+  writeVarint(writer, count);
+  for (const column of [firstSteps, firstTimes]) {
+    const howAt = writer.at++;
+    writer.bytes[howAt] = writeIntegers(writer, column, undefined);
+  }
+  writeDifferences(writer, lastSteps, firstSteps);
+  writeDifferences(writer, lastTimes, firstTimes);
+  writeDifferences(writer, entries.minTimes, firstTimes);
+  writeDifferences(writer, entries.maxTimes, lastTimes);
+  writeDifferences(writer, counts, null);
+  writeDifferences(writer, entries.nonFiniteCounts, null);
+  writeDifferences(writer, orElse(entries.minSteps, firstSteps), firstSteps);
+  writeDifferences(writer, orElse(entries.maxSteps, firstSteps), firstSteps);
+  const allOrdered = entries.timesOrdered.every((one) => one === 1);
+  writer.bytes[writer.at++] = allOrdered ? 1 : 0;
+  if (!allOrdered) {
+    writer.bytes.set(entries.timesOrdered, writer.at);
+    writer.at += count;
+  }
+  for (const column of [entries.first, entries.last, entries.min, entries.max, entries.mean]) {
+    const flagsAt = writer.at++;
+    writer.bytes[flagsAt] = writeFloats(writer, column);
+  }
+  writer.bytes.writeUInt32LE(writer.at - start - HEADER_BYTES, start + SEAL_BYTES);
+  seal(writer.bytes.subarray(start, writer.at), VERSION);
+}
+
+function readPart(bytes: Uint8Array): { entries: Entries; rest: Uint8Array } {
+  if (bytes.length <= HEADER_BYTES) throw damaged('they end too soon');
+  const view = new DataView(bytes.buffer, bytes.byteOffset, HEADER_BYTES);
+  const end = HEADER_BYTES + view.getUint32(SEAL_BYTES, true);
+  if (end > bytes.length) throw damaged('they end too soon');
+  const reader = unseal(bytes.subarray(0, end), VERSION);
+  reader.at = HEADER_BYTES;
+  const count = readVarint(reader);
+  if (count > MAX_ENTRIES) throw damaged(`more than ${MAX_ENTRIES} entries`);
+  const firstSteps = readColumn(reader, count);
+  const firstTimes = readColumn(reader, count);
+  const lastSteps = readDifferences(reader, count, firstSteps);
+  const lastTimes = readDifferences(reader, count, firstTimes);
+  const entries: Entries = {
+    firstSteps,
+    firstTimes,
+    lastSteps,
+    lastTimes,
+    minTimes: readDifferences(reader, count, firstTimes),
+    maxTimes: readDifferences(reader, count, lastTimes),
+    counts: readDifferences(reader, count, null),
+    nonFiniteCounts: readDifferences(reader, count, null),
+    minSteps: readDifferences(reader, count, firstSteps),
+    maxSteps: readDifferences(reader, count, firstSteps),
+    timesOrdered: readFlags(reader, count),
+    first: readValues(reader, count),
+    last: readValues(reader, count),
+    min: readValues(reader, count),
+    max: readValues(reader, count),
+    mean: readValues(reader, count),
+  };
+  if (reader.at !== end) throw damaged('bytes are left over');
+  checkCounts(entries, count);
+  return { entries, rest: bytes.subarray(end) };
+}
+
+/** Also gives entries without a finite value the steps of their extremes: none. */
+function checkCounts({ counts, nonFiniteCounts, minSteps, maxSteps }: Entries, count: number): void {
+  for (let i = 0; i < count; i++) {
+    const points = counts[i]!;
+    const nonFinite = nonFiniteCounts[i]!;
+    if (!(points >= 1 && nonFinite >= 0 && nonFinite <= points)) throw damaged('an entry of impossible counts');
+    if (points === nonFinite) minSteps[i] = maxSteps[i] = NaN;
+  }
+}
+
+/** The steps of extremes are none (NaN) where no value is finite: any step will do there, the counts tell. */
+function orElse(steps: Float64Array, others: Float64Array): Float64Array {
+  return steps.some((step) => step !== step) ? steps.map((step, i) => (step === step ? step : others[i]!)) : steps;
+}
+
+/** A column whose entries differ from those of `base`, or from 0, by about the same. */
+function writeDifferences(writer: Writer, column: Float64Array, base: Float64Array | null): void {
+  const count = column.length;
+  const howAt = writer.at++;
+  const first = count === 0 ? 0 : column[0]! - (base?.[0] ?? 0);
+  let how = Number.isSafeInteger(first) ? ALL_ONE : ABSOLUTE;
+  for (let i = 0; i < count; i++) {
+    const value = column[i]!;
+    if (!Number.isSafeInteger(value)) throw new RangeError(`${value} is not a safe integer`);
+    const difference = base === null ? value : value - base[i]!;
+    if (difference === first || how === ABSOLUTE) continue;
+    // As in packed-integers.ts: a difference that comes out safe is exact.
+    how = Number.isSafeInteger(difference) && Number.isSafeInteger(difference - first) ? AROUND : ABSOLUTE;
+  }
+  writer.bytes[howAt] = how;
+  if (how === ABSOLUTE) {
+    // `+ 0` makes 0 of −0, as the other two ways do.
+    for (const value of column) writer.at = writer.bytes.writeDoubleLE(value + 0, writer.at);
+    return;
+  }
+  writeSigned(writer, first);
+  if (how === AROUND) {
+    for (let i = 1; i < count; i++) writeSigned(writer, column[i]! - (base === null ? 0 : base[i]!) - first);
+  }
+}
+
+function readDifferences(reader: Reader, count: number, base: Float64Array | null): Float64Array {
+  const how = readByte(reader);
+  if (how > ABSOLUTE) throw damaged('a column is stored in an unknown way');
+  const column = new Float64Array(count);
+  if (how === ABSOLUTE) {
+    const start = skip(reader, 8 * count);
+    for (let i = 0; i < count; i++) column[i] = checked(reader.bytes.readDoubleLE(start + 8 * i));
+    return column;
+  }
+  const first = readSigned(reader);
+  for (let i = 0; i < count; i++) {
+    const difference = how === ALL_ONE || i === 0 ? first : first + readSigned(reader);
+    column[i] = checked(base === null ? difference : base[i]! + difference);
+  }
+  return column;
+}
+
+function readColumn(reader: Reader, count: number): Float64Array {
+  const how = readByte(reader);
+  if (how > ABSOLUTE) throw damaged('a column is stored in an unknown way');
+  return readIntegers(reader.bytes, findIntegers(reader, how, count, NOTHING_BEFORE));
+}
+
+function readValues(reader: Reader, count: number): Float64Array {
+  const flags = readByte(reader);
+  return readFloats(reader.bytes, findFloats(reader, count, flags), count, flags);
+}
+
+function readFlags(reader: Reader, count: number): Uint8Array {
+  if (readByte(reader) === 1) return new Uint8Array(count).fill(1);
+  const start = skip(reader, count);
+  const flags = Uint8Array.from(reader.bytes.subarray(start, reader.at));
+  if (flags.some((one) => one > 1)) throw damaged('a flag that is none');
+  return flags;
+}
+
+function checked(value: number): number {
+  if (!Number.isSafeInteger(value)) throw damaged('a number is out of range');
+  return value;
+}
