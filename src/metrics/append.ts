@@ -6,7 +6,7 @@ import { notFound } from '../access/access.ts';
 import { invalidInput, RuntideError } from '../errors.ts';
 import type { Batch } from './batch.ts';
 import { encodeColumns } from './codec.ts';
-import { createGroups, type Member } from './groups.ts';
+import { ALONE, createGroups, type Member } from './groups.ts';
 
 export interface AppendInput {
   runId: string;
@@ -70,10 +70,10 @@ function groupsOf(pool: pg.Pool): (row: Row) => Promise<Accepted | null> {
 }
 
 /** Of batches of different runs, for each what it became, or null where nothing was inserted. */
-async function appendGroup(pool: pg.Pool, group: readonly Row[]): Promise<(Accepted | null)[]> {
+async function appendGroup(pool: pg.Pool, group: readonly Row[]): Promise<(Accepted | null | typeof ALONE)[]> {
   const [only] = group;
   // Measured: a payload in an array goes as text, and is slow past a few KB.
-  const { rows } = await pool.query<Accepted & { run_id: string }>(
+  const { rows } = await pool.query<Partial<Accepted> & { run_id: string }>(
     group.length === 1
       ? { name: 'append', text: APPEND_ONE, values: only!.values }
       : {
@@ -82,8 +82,13 @@ async function appendGroup(pool: pg.Pool, group: readonly Row[]): Promise<(Accep
           values: only!.values.map((_, column) => group.map(({ values }) => values[column])),
         },
   );
-  const byRun = new Map(rows.map(({ run_id, ...accepted }) => [run_id, accepted]));
-  return group.map(({ runId }) => byRun.get(runId) ?? null);
+  const byRun = new Map(rows.map((row) => [row.run_id, row]));
+  return group.map(({ runId }) => {
+    const { sequence, attempt, asleep } = byRun.get(runId) ?? {};
+    if (sequence != null && attempt != null) return { sequence, attempt, asleep: asleep === true };
+    // Somebody else had its head, or it has none.
+    return group.length > 1 && !byRun.has(runId) ? ALONE : null;
+  });
 }
 
 /** Why nothing was inserted: a duplicate is returned, a wrong batch thrown, and null means that it is right by now. */
@@ -120,13 +125,13 @@ async function explain(pool: pg.Pool, input: AppendInput): Promise<{ sequence: n
 // The upsert waits for another one of the same writer and then sees what it did: of the same number sent twice at
 // once one is accepted. A writer that is not there yet may begin with any number of its first window; a row is never
 // deleted, so EXISTS in the statement's snapshot is enough for the others.
-// The heads are locked first and in the order of their ids, so that no two groups wait for one another in a circle.
-const append = (input: string) => `
+// The heads are locked first. A group passes over those that others have, so that nobody in it waits for them.
+const append = (input: string, lock: string) => `
 WITH input AS (
   ${input}
 ), locked AS (
   SELECT h.run_id, h.attempt FROM run_head h WHERE h.run_id IN (SELECT i.run_id FROM input i)
-  ORDER BY h.run_id FOR NO KEY UPDATE OF h
+  FOR NO KEY UPDATE OF h ${lock}
 ), valid AS (
   SELECT i.run_id, i.writer, i.batch, coalesce(i.attempt, h.attempt) AS attempt, i.alive, i.point_count, i.payload
   FROM input i JOIN locked h ON h.run_id = i.run_id
@@ -160,13 +165,18 @@ WITH input AS (
   INSERT INTO journal (run_id, sequence, attempt, point_count, payload)
   SELECT run_id, sequence, attempt, point_count, payload FROM moved
 )
-SELECT run_id, sequence, attempt,
-       alive AND EXISTS (SELECT FROM run r WHERE r.id = run_id AND r.status IN ('PENDING', 'CRASHED')) AS asleep
-FROM moved`;
+SELECT l.run_id, m.sequence, m.attempt,
+       m.alive AND EXISTS (SELECT FROM run r WHERE r.id = l.run_id AND r.status IN ('PENDING', 'CRASHED')) AS asleep
+FROM locked l LEFT JOIN moved m ON m.run_id = l.run_id`;
 
-const APPEND_ONE = append(`SELECT $1::uuid AS run_id, $2::text AS writer, $3::bigint AS batch, $4::int AS attempt,
-         $5::boolean AS alive, $6::int AS point_count, $7::bytea AS payload`);
+const APPEND_ONE = append(
+  `SELECT $1::uuid AS run_id, $2::text AS writer, $3::bigint AS batch, $4::int AS attempt,
+         $5::boolean AS alive, $6::int AS point_count, $7::bytea AS payload`,
+  '',
+);
 
-const APPEND_MANY =
-  append(`SELECT * FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::int[], $5::boolean[], $6::int[], $7::bytea[])
-         AS given (run_id, writer, batch, attempt, alive, point_count, payload)`);
+const APPEND_MANY = append(
+  `SELECT * FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::int[], $5::boolean[], $6::int[], $7::bytea[])
+         AS given (run_id, writer, batch, attempt, alive, point_count, payload)`,
+  'SKIP LOCKED',
+);

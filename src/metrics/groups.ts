@@ -22,8 +22,12 @@ const GROUP_MEMBERS = 64;
 const SMALL_BYTES = 2_048;
 const PATIENCE_MS = 2_000;
 
+/** Instead of an answer: this one would have held up the others, and is sent again by itself. */
+export const ALONE = Symbol('alone');
+
 interface Waiter<One, Answer> {
   member: One;
+  isAlone: boolean;
   resolve: (answer: Answer) => void;
   reject: (error: unknown) => void;
   timer: NodeJS.Timeout;
@@ -31,7 +35,7 @@ interface Waiter<One, Answer> {
 
 /** `send` answers for each member in the order of the group, after the commit; or rejects, and has stored nothing. */
 export function createGroups<One extends Member, Answer>(
-  send: (group: readonly One[]) => Promise<Answer[]>,
+  send: (group: readonly One[]) => Promise<(Answer | typeof ALONE)[]>,
 ): (member: One) => Promise<Answer> {
   let waiting: Waiter<One, Answer>[] = [];
   /** How many of a run are under way. */
@@ -41,9 +45,11 @@ export function createGroups<One extends Member, Answer>(
 
   const pick = (): Waiter<One, Answer>[] => {
     const group = new Map<string, Waiter<One, Answer>>();
+    const [first] = waiting;
+    if (first?.isAlone) return [first];
     for (const waiter of waiting) {
       const { runId, bytes } = waiter.member;
-      if (busy.has(runId) || group.has(runId)) continue;
+      if (waiter.isAlone || busy.has(runId) || group.has(runId)) continue;
       if (bytes > SMALL_BYTES && group.size > 0) continue;
       group.set(runId, waiter);
       if (bytes > SMALL_BYTES || group.size === GROUP_MEMBERS) break;
@@ -56,7 +62,11 @@ export function createGroups<One extends Member, Answer>(
   const sendGroup = async (group: readonly Waiter<One, Answer>[]): Promise<void> => {
     try {
       const answers = await send(group.map(({ member }) => member));
-      group.forEach(({ resolve }, index) => resolve(answers[index]!));
+      for (const [index, waiter] of group.entries()) {
+        const answer = answers[index]!;
+        if (answer === ALONE) wait({ ...waiter, isAlone: true }, 'unshift');
+        else waiter.resolve(answer);
+      }
     } catch (error) {
       // One that cannot be stored must not take the others with it.
       if (group.length > 1 && !isUnavailable(error)) for (const waiter of group) await sendGroup([waiter]);
@@ -76,26 +86,33 @@ export function createGroups<One extends Member, Answer>(
         clearTimeout(timer);
       }
       underWay++;
-      void sendGroup(group).then(() => {
-        underWay--;
-        for (const { member } of group) {
-          const left = busy.get(member.runId)! - 1;
-          if (left === 0) busy.delete(member.runId);
-          else busy.set(member.runId, left);
-        }
-        sendWaiting();
-      });
+      void sendGroup(group).finally(() => release(group));
     }
+  };
+
+  const release = (group: readonly Waiter<One, Answer>[]) => {
+    underWay--;
+    for (const { member } of group) {
+      const left = busy.get(member.runId)! - 1;
+      if (left === 0) busy.delete(member.runId);
+      else busy.set(member.runId, left);
+    }
+    sendWaiting();
+  };
+
+  const wait = (waiter: Omit<Waiter<One, Answer>, 'timer'>, place: 'push' | 'unshift') => {
+    const timer = setTimeout(() => {
+      waiting = waiting.filter((one) => one !== timed);
+      const message = 'the database is busy: send the batch again';
+      waiter.reject(new RuntideError('UNAVAILABLE', message, { retryAfterMs: 1_000 }));
+    }, PATIENCE_MS);
+    const timed = { ...waiter, timer };
+    waiting[place](timed);
   };
 
   return (member) =>
     new Promise((resolve, reject) => {
-      const giveUp = () => {
-        waiting = waiting.filter((one) => one !== waiter);
-        reject(new RuntideError('UNAVAILABLE', 'the database is busy: send the batch again', { retryAfterMs: 1_000 }));
-      };
-      const waiter = { member, resolve, reject, timer: setTimeout(giveUp, PATIENCE_MS) };
-      waiting.push(waiter);
+      wait({ member, isAlone: false, resolve, reject }, 'push');
       // After this turn, so that what came in it goes together.
       if (!isCalled) setImmediate(sendWaiting);
       isCalled = true;

@@ -259,7 +259,8 @@ describe('a slow reader', () => {
       delivered = Number((await next(fast)).cursor);
     }
     expect(delivered).toBe(60);
-    expect(buffers() - before).toBeLessThan(4 * WAITING_BYTES);
+    // What was let go is given back by and by.
+    await until(() => buffers() - before < 4 * WAITING_BYTES, `${before} bytes at first, now ${buffers()}`);
     const seen: number[] = [];
     for (let cursor = 0; cursor < 60;) {
       const event = await next(slow);

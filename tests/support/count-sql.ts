@@ -4,7 +4,10 @@ import type pg from 'pg';
 export async function countSql<Result>(pool: pg.Pool, work: () => Promise<Result>) {
   const statements: string[] = [];
   const restore: (() => void)[] = [];
+  const known = new Set<pg.PoolClient>();
   const listen = (client: pg.PoolClient) => {
+    if (known.has(client)) return;
+    known.add(client);
     const query = client.query.bind(client) as (...args: unknown[]) => unknown;
     const listening = (...args: unknown[]) => {
       const [first] = args as [string | { text: string; name?: string }];
