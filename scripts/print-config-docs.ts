@@ -21,6 +21,8 @@ const table = await format(
       return `| ${names} | ${one.type} | ${cell(one.defaultText)} | ${cell(one.bounds)} | ${cell(one.description)} |`;
     }),
     '',
+    'Instead of `NAME`, each can be given as `NAME_FILE`: the path of a file that holds the value, as container engines hand out secrets.',
+    '',
     'Secrets that nobody sets are made at the first start and kept in the data folder under `secrets/`, readable by their owner alone. Secrets that are short, or that look like an example, are refused.',
   ].join('\n'),
   { parser: 'markdown' },

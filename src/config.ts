@@ -1,7 +1,7 @@
 // Every variable that the server reads, in one table: nothing else in src/ looks at process.env. docs/configuration.md
-// and .env.example are printed from it (npm run docs:config).
+// and .env.example are printed from it (npm run docs:config). Refuses to start with any value that is wrong.
 import { randomBytes } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { homedir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
@@ -80,7 +80,8 @@ function secret(name: string, options: Options & { minLength: number }) {
     parse(value) {
       if (!value) return undefined;
       if (value.length < options.minLength) throw new Error(`expected at least ${options.minLength} characters`);
-      if (/^(.)\1+$|change.?me|example|secret.?key|your.|password|default|123456/i.test(value))
+      const isPlain = new Set(value).size < 8;
+      if (isPlain || /change.?me|example|secret.?key|\byour[-_ ]|password|default|123456/i.test(value))
         throw new Error('this looks like an example: make one with `openssl rand -base64 32`, or leave it out');
       return value;
     },
@@ -104,8 +105,8 @@ function variable<Value>(
 function originOf(value: string): string {
   if (!URL.canParse(value)) throw new Error(`expected an origin such as https://runs.example.org, not "${value}"`);
   const parsed = new URL(value);
-  if (!/^https?:$/.test(parsed.protocol) || parsed.pathname !== '/' || parsed.search || parsed.username)
-    throw new Error(`expected an origin such as https://runs.example.org, not "${value}"`);
+  const isOrigin = parsed.href === `${parsed.origin}/` && /^https?:$/.test(parsed.protocol);
+  if (!isOrigin) throw new Error(`expected an origin such as https://runs.example.org, not "${value}"`);
   return parsed.origin;
 }
 
@@ -195,46 +196,78 @@ export class ConfigError extends Error {
 
 /** Reads `.env` of the current folder (the real environment wins) and then the environment; reports all errors at once. */
 export function loadConfig(): Config {
-  if (existsSync('.env')) process.loadEnvFile('.env');
+  if (existsSync('.env')) {
+    try {
+      process.loadEnvFile('.env');
+    } catch (error) {
+      throw new ConfigError([`.env: it cannot be read: ${(error as Error).message}`]);
+    }
+  }
   return parseConfig(process.env);
 }
 
-export function parseConfig(environment: Record<string, string | undefined>): Config {
-  const problems: string[] = [];
-  const read: Record<string, unknown> = {};
-  for (const [key, one] of Object.entries(variables)) {
-    const name = [one.name, ...one.aliases].find((candidate) => environment[candidate]?.trim()) ?? one.name;
-    try {
-      read[key] = one.parse(environment[name]?.trim());
-    } catch (error) {
-      const shown = one.secret ? '' : ` (it is ${JSON.stringify(environment[name])})`;
-      problems.push(`${name}: ${(error as Error).message}${shown}`);
-    }
-  }
-  const parsed = read as Parsed;
+export function parseConfig(environment: Environment): Config {
+  const { values, problems } = readVariables(variables, environment);
+  const parsed = values as Parsed;
   const loopback =
     parsed.host === 'localhost' || parsed.host === '::1' || (isIP(parsed.host) === 4 && parsed.host.startsWith('127.'));
-  if (parsed.host && !loopback && !parsed.publicUrl)
+  // Not said of a host or an address that are wrong anyway.
+  if (parsed.host && !loopback && !parsed.publicUrl && 'publicUrl' in values)
     problems.push(
       `RUNTIDE_PUBLIC_URL: needed because RUNTIDE_HOST is ${parsed.host}: the address by which people reach the server, such as https://runs.example.org`,
     );
   if (problems.length > 0) throw new ConfigError(problems);
-  const home = environment.XDG_CONFIG_HOME || join(environment.HOME || homedir(), '.config');
+  const home = environment.HOME || homedir();
   return {
     ...parsed,
     loopback,
-    dataDir: resolve(parsed.dataDir),
-    credentialsPath: join(home, 'runtide', 'credentials.json'),
+    // In .env no shell puts the home in.
+    dataDir: resolve(parsed.dataDir.replace(/^~(?=\/|$)/, () => home)),
+    credentialsPath: join(environment.XDG_CONFIG_HOME || join(home, '.config'), 'runtide', 'credentials.json'),
     userName: environment.USER || environment.LOGNAME || 'owner',
   };
+}
+
+type Environment = Record<string, string | undefined>;
+
+/** Every value by its key in `table`, or why it is wrong. A variable that is empty counts as not set. */
+export function readVariables(
+  table: Record<string, Variable<unknown>>,
+  environment: Environment,
+): { values: Record<string, unknown>; problems: string[] } {
+  const problems: string[] = [];
+  const values: Record<string, unknown> = {};
+  for (const [key, one] of Object.entries(table)) {
+    const names = [one.name, ...one.aliases].flatMap((name) => [name, `${name}_FILE`]);
+    const name = names.find((candidate) => environment[candidate]?.trim()) ?? one.name;
+    let text: string | undefined;
+    try {
+      text = environment[name]?.trim();
+      if (text && name.endsWith('_FILE')) text = readFileSync(text, 'utf8').trim();
+      values[key] = one.parse(text);
+    } catch (error) {
+      problems.push(`${name}: ${(error as Error).message}${shown(one, text)}`);
+    }
+  }
+  return { values, problems };
+}
+
+/** What was written, for the message; of an address with a password only what follows it. */
+function shown({ secret }: Variable<unknown>, text: string | undefined): string {
+  if (secret || text === undefined) return '';
+  return ` (it is ${JSON.stringify(text.replace(/^.*@/s, '…@'))})`;
 }
 
 /** A secret that nobody configured: made once, kept in the data folder, readable by its owner alone. */
 export function generatedSecret(dataDir: string, name: string): string {
   const path = join(dataDir, 'secrets', name);
-  if (existsSync(path)) return readFileSync(path, 'utf8').trim();
+  const kept = existsSync(path) ? readFileSync(path, 'utf8').trim() : '';
+  // A power cut can leave an empty file: no secret at all.
+  if (kept !== '') return kept;
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
   const made = randomBytes(32).toString('base64url');
-  writeFileSync(path, `${made}\n`, { mode: 0o600, flag: 'wx' });
+  const temporary = `${path}.${process.pid}`;
+  writeFileSync(temporary, `${made}\n`, { mode: 0o600, flush: true });
+  renameSync(temporary, path);
   return made;
 }

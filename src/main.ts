@@ -27,6 +27,8 @@ const STOP_MS = 9_500;
 type Stop = () => Promise<unknown> | void;
 
 const say = (line: string) => void process.stdout.write(`${line}\n`);
+/** For commands whose output is taken by another program (`$(npm run --silent key)`). */
+const sayAside = (line: string) => void process.stderr.write(`${line}\n`);
 
 async function serve(config: Config): Promise<void> {
   const log = pino({ level: config.logLevel }, pino.destination(2));
@@ -53,7 +55,7 @@ async function serve(config: Config): Promise<void> {
   process.on('SIGINT', onSignal);
 
   try {
-    const url = (port: number) => config.publicUrl ?? `http://localhost:${port}`;
+    const url = (port: number) => addressOf(config, port);
     const lock = await lockDataFolder(config.dataDir, { url: url(config.port) });
     stops.push(() => lock.release());
     stopping.signal.throwIfAborted();
@@ -67,7 +69,7 @@ async function serve(config: Config): Promise<void> {
     await lock.update({ url: url(http.port) });
 
     stopping.signal.throwIfAborted();
-    const connectionString = config.databaseUrl ?? (await startDatabase(config, log, stops, stopping.signal));
+    const connectionString = config.databaseUrl ?? (await startDatabase(config, log, stops, say, stopping.signal));
     stopping.signal.throwIfAborted();
     const applied = await migrate(connectionString);
     stopping.signal.throwIfAborted();
@@ -100,9 +102,20 @@ async function serve(config: Config): Promise<void> {
   }
 }
 
-async function startDatabase(config: Config, log: Log, stops: Stop[], signal?: AbortSignal): Promise<string> {
+/** Where people reach it: by what they configured, or by where it listens. */
+function addressOf({ publicUrl, host }: Config, port: number): string {
+  return publicUrl ?? `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
+}
+
+async function startDatabase(
+  config: Config,
+  log: Log,
+  stops: Stop[],
+  tell: (line: string) => void,
+  signal?: AbortSignal,
+): Promise<string> {
   const dataDir = join(config.dataDir, 'postgres');
-  const postgres = await startEmbeddedPostgres({ dataDir, log, say, ...(signal ? { signal } : {}) });
+  const postgres = await startEmbeddedPostgres({ dataDir, log, say: tell, ...(signal ? { signal } : {}) });
   stops.push(() => postgres.stop());
   return postgres.connectionString;
 }
@@ -117,10 +130,10 @@ async function welcome(config: Config, db: Db, owner: Owner, url: string): Promi
   if (config.loopback) {
     lines.push(`  Sign in    ${await signInUrl(db, owner, url)}`);
     lines.push('             (good once, for 15 minutes; `npm run open` prints another)');
-  } else lines.push('  Sign in    by the link that `npm run open` prints');
+  } else lines.push('  Sign in    by the link that `npm run open` prints (in a container: `node src/main.ts open`)');
   lines.push(`  GraphiQL   ${url}/graphql`);
   if (config.loopback) lines.push(`  API key    ${await ensureLocalKey(config, db, owner, url)}`);
-  else lines.push('  API key    `npm run key` prints one');
+  else lines.push('  API key    `npm run key` prints one (in a container: `node src/main.ts key`)');
   lines.push(`  Data       ${config.databaseUrl ? 'in the database of DATABASE_URL' : config.dataDir}`, '');
   return lines.join('\n');
 }
@@ -151,7 +164,7 @@ async function withDatabase<Result>(
   const lock = await lockDataFolder(config.dataDir, { url: 'a command' });
   const stops: Stop[] = [() => lock.release()];
   try {
-    return await work(await startDatabase(config, log, stops));
+    return await work(await startDatabase(config, log, stops, sayAside));
   } finally {
     for (const stop of stops.toReversed()) await stop();
   }
@@ -185,7 +198,7 @@ const commands: Record<string, (config: Config, flags: string[]) => Promise<void
   },
   async open(config) {
     const running = await readServerInfo(config.dataDir);
-    const url = config.publicUrl ?? running?.url ?? `http://localhost:${config.port}`;
+    const url = running?.url ?? addressOf(config, config.port);
     if (!running && !config.databaseUrl)
       throw new RuntideError('UNAVAILABLE', 'no server runs on this data folder: start one with `npm start`');
     say(await withOwner(config, (db, owner) => signInUrl(db, owner, url)));
@@ -197,10 +210,18 @@ const commands: Record<string, (config: Config, flags: string[]) => Promise<void
 };
 
 const [name = 'serve', ...flags] = process.argv.slice(2);
+const usage: Record<string, string[]> = { serve: [], migrate: ['--status'], open: [], key: [] };
+const known = Object.hasOwn(usage, name) ? usage[name] : undefined;
+const strange = known ? flags.filter((flag) => !known.includes(flag)) : [name];
+if (strange.length > 0) {
+  const lines = Object.entries(usage).map(
+    ([one, takes]) => `  ${[one, ...takes.map((flag) => `[${flag}]`)].join(' ')}`,
+  );
+  process.stderr.write(`Runtide does not know ${strange.join(' ')}. It knows:\n${lines.join('\n')}\n`);
+  process.exit(2);
+}
 try {
-  const command = Object.hasOwn(commands, name) ? commands[name] : undefined;
-  if (!command) throw new ConfigError([`there is no command ${name}: use one of ${Object.keys(commands).join(', ')}`]);
-  await command(loadConfig(), flags);
+  await commands[name]?.(loadConfig(), flags);
 } catch (error) {
   const isOurs = error instanceof RuntideError || error instanceof ConfigError;
   process.stderr.write(

@@ -49,6 +49,12 @@ export function requireScope(access: Access, workspaceId: string, scope: Scope, 
     );
 }
 
+/** FORBIDDEN for a key that may only write. */
+export function requireReading(access: Access | null): void {
+  if ([...requireAccess(access).workspaces.values()].every((scopes) => scopes.has('READ'))) return;
+  throw new RuntideError('FORBIDDEN', 'this credential may only write: it lacks the scope READ');
+}
+
 export function notFound(what: string): RuntideError {
   return new RuntideError('NOT_FOUND', `there is no such ${what}, or you may not see it`);
 }

@@ -32,7 +32,7 @@ export function createAuthenticator(db: Db): Authenticator {
   return {
     authenticate(presented) {
       if (!presented.authorization && !presented.sessionToken) return Promise.resolve(null);
-      const key = hashToken(`${presented.authorization ?? ''} ${presented.sessionToken ?? ''}`).toString('base64');
+      const key = hashToken(JSON.stringify([presented.authorization, presented.sessionToken])).toString('base64');
       const now = Date.now();
       const found = believed.get(key);
       if (found && found.until > now) return found.access;

@@ -24,7 +24,7 @@ export const limits = {
   subscriptionRuns: 1_000,
   /** Open operations on one WebSocket. */
   operationsPerSocket: 100,
-  /** Open WebSockets of one credential. */
+  /** Open WebSockets and event streams of one credential, each. */
   socketsPerCredential: 100,
   /** Of one GraphQL document. */
   documentTokens: 5_000,
@@ -33,4 +33,8 @@ export const limits = {
   documentAliases: 60,
   documentDirectives: 50,
   documentRootFields: 30,
+  /** Of one operation: objects, and hundreds of points, that it may bring (src/http/cost.ts). */
+  operationCost: 50_000,
+  /** Levels of lists and objects in a variable, or in a value in the document. */
+  inputDepth: 128,
 } as const;

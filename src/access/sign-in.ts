@@ -32,24 +32,27 @@ export async function signInByLink(
   );
   if (!isToken('link', token)) throw refused;
   const tokenHash = hashToken(token);
-  const used = await db.signInLink.updateMany({
-    where: { tokenHash, usedAt: null, expiresAt: { gt: new Date() } },
-    data: { usedAt: new Date() },
-  });
-  if (used.count !== 1) throw refused;
-  const { userId } = await db.signInLink.findUniqueOrThrow({ where: { tokenHash } });
   const sessionToken = makeToken('session');
   const expiresAt = new Date(Date.now() + from.sessionDays * 86_400_000);
-  await db.session.deleteMany({ where: { userId, expiresAt: { lt: new Date() } } });
-  await db.session.create({
-    data: {
-      id: uuidv7(),
-      userId,
-      tokenHash: hashToken(sessionToken),
-      expiresAt,
-      ipAddress: from.ipAddress ?? null,
-      userAgent: from.userAgent?.slice(0, 500) ?? null,
-    },
+  // Together, so that a link is not used up by a session that could not be stored.
+  await db.$transaction(async (tx) => {
+    const used = await tx.signInLink.updateMany({
+      where: { tokenHash, usedAt: null, expiresAt: { gt: new Date() } },
+      data: { usedAt: new Date() },
+    });
+    if (used.count !== 1) throw refused;
+    const { userId } = await tx.signInLink.findUniqueOrThrow({ where: { tokenHash } });
+    await tx.session.deleteMany({ where: { userId, expiresAt: { lt: new Date() } } });
+    await tx.session.create({
+      data: {
+        id: uuidv7(),
+        userId,
+        tokenHash: hashToken(sessionToken),
+        expiresAt,
+        ipAddress: from.ipAddress ?? null,
+        userAgent: from.userAgent?.slice(0, 500) ?? null,
+      },
+    });
   });
   return { sessionToken, expiresAt };
 }

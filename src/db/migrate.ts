@@ -4,6 +4,7 @@ import { createHash, randomUUID } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import pg from 'pg';
+import { RuntideError } from '../errors.ts';
 import { schemaOf } from './pool.ts';
 
 export interface Migration {
@@ -43,7 +44,7 @@ export async function migrate(connectionString: string, migrations = readMigrati
     if (schema !== undefined) await createSchema(client, schema);
     const states = compare(migrations, await recorded(client));
     const refused = states.filter(({ state }) => state !== 'applied' && state !== 'pending');
-    if (refused.length > 0) throw new Error(refused.map(explain).join('\n'));
+    if (refused.length > 0) throw new RuntideError('CONFLICT', refused.map(explain).join('\n'));
     const pending = states.filter(({ state }) => state === 'pending').map(({ name }) => name);
     if (pending.length > 0) await client.query(TABLE);
     for (const { name, sql, checksum } of migrations.filter((one) => pending.includes(one.name))) {
@@ -57,10 +58,10 @@ export async function migrate(connectionString: string, migrations = readMigrati
         );
         await client.query('COMMIT');
       } catch (error) {
-        await client.query('ROLLBACK');
-        throw new Error(`migration ${name} failed, and nothing of it was kept: ${(error as Error).message}`, {
-          cause: error,
-        });
+        // Where the connection is lost, PostgreSQL rolls back by itself; what went wrong first is what is told.
+        await client.query('ROLLBACK').catch(() => {});
+        const message = `migration ${name} failed, and nothing of it was kept: ${(error as Error).message}`;
+        throw new RuntideError('UNAVAILABLE', message, {}, { cause: error });
       }
     }
     return pending;
@@ -111,7 +112,11 @@ async function recorded(client: pg.Client): Promise<Row[]> {
 
 async function createSchema(client: pg.Client, schema: string): Promise<void> {
   const found = await client.query('SELECT 1 FROM pg_namespace WHERE nspname = $1', [schema]);
-  if (found.rowCount === 0) await client.query(`CREATE SCHEMA ${pg.escapeIdentifier(schema)}`);
+  if (found.rowCount !== 0) return;
+  await client.query(`CREATE SCHEMA ${pg.escapeIdentifier(schema)}`).catch((error: Error) => {
+    const advice = 'make it, owned by the role of DATABASE_URL, or give that role CREATE on the database';
+    throw new RuntideError('UNAVAILABLE', `the schema ${schema} cannot be made (${error.message}): ${advice}`);
+  });
 }
 
 async function withClient<Result>(
@@ -122,7 +127,12 @@ async function withClient<Result>(
   const url = new URL(connectionString);
   url.searchParams.delete('schema');
   const client = new pg.Client({ connectionString: url.href, application_name: 'runtide migrate' });
-  await client.connect();
+  await client.connect().catch((error: Error & { code?: string }) => {
+    // Where a name has several addresses, the error is a list of errors without a message of its own.
+    const reason = error.message || (error.code ?? error.name);
+    const message = `the database at ${url.host} does not let us in: ${reason} (see DATABASE_URL)`;
+    throw new RuntideError('UNAVAILABLE', message, {}, { cause: error });
+  });
   try {
     if (schema !== undefined)
       await client.query(`SELECT set_config('search_path', $1, false)`, [pg.escapeIdentifier(schema)]);

@@ -1,19 +1,34 @@
-// Reads a request's body into memory, within a bound.
+// Reads a request's body into memory, within a bound. What is over it is not kept, and read on only so that the sender
+// gets to see the answer (src/http/server.ts ends that after a while).
 import type { IncomingMessage } from 'node:http';
 import { invalidInput } from '../errors.ts';
 
-export async function readBody(request: IncomingMessage, mostBytes: number): Promise<Buffer> {
-  const refused = () =>
-    invalidInput(`the body may have ${mostBytes} bytes: send fewer points in a batch, each batch with its own number`);
-  if (Number(request.headers['content-length'] ?? 0) > mostBytes) throw refused();
-  const chunks: Buffer[] = [];
-  let bytes = 0;
-  for await (const chunk of request as AsyncIterable<Buffer>) {
-    bytes += chunk.length;
-    if (bytes > mostBytes) throw refused();
-    chunks.push(chunk);
-  }
-  return chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks, bytes);
+export function readBody(request: IncomingMessage, mostBytes: number): Promise<Buffer> {
+  return new Promise((resolve, reject) => {
+    const chunks: Buffer[] = [];
+    let bytes = 0;
+    const refuse = () => {
+      chunks.length = 0;
+      request.removeAllListeners('data');
+      request.resume();
+      reject(
+        invalidInput(
+          `the body may have ${mostBytes} bytes: send fewer points in a batch, each batch with its own number`,
+        ),
+      );
+    };
+    request.once('error', reject);
+    if (Number(request.headers['content-length'] ?? 0) > mostBytes) {
+      refuse();
+      return;
+    }
+    request.on('data', (chunk: Buffer) => {
+      bytes += chunk.length;
+      if (bytes > mostBytes) refuse();
+      else chunks.push(chunk);
+    });
+    request.once('end', () => resolve(chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks)));
+  });
 }
 
 /** The JSON object in a body; anything else is refused. */

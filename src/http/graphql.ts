@@ -1,17 +1,21 @@
 // GraphQL over HTTP and SSE: yoga, behind a check of the body, the credential and the document.
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { ExecutionResult, GraphQLError } from 'graphql';
+import { execute, type ExecutionResult, getOperationAST, GraphQLError, subscribe } from 'graphql';
 import { createYoga, type Plugin } from 'graphql-yoga';
-import type { Authenticator } from '../access/authenticate.ts';
+import type { Access } from '../access/access.ts';
+import type { Authenticator, Presented } from '../access/authenticate.ts';
 import { limits } from '../access/limits.ts';
 import type { Log } from '../db/pool.ts';
 import type { Context, Engines } from '../schema/context.ts';
 import { schema } from '../schema/schema.ts';
 import { readJsonObject } from './body.ts';
+import { checkCost } from './cost.ts';
 import { presentedBy } from './credentials.ts';
 import { readDocument } from './documents.ts';
 import type { GraphiQL } from './graphiql.ts';
+import type { OpenStreams } from './open-streams.ts';
 import { presentThrown, present } from './present.ts';
+import { checkVariables } from './variables.ts';
 
 export interface GraphQLOverHttp {
   handle(
@@ -24,6 +28,7 @@ export interface GraphQLOverHttp {
 export function createGraphQLOverHttp(
   engines: Engines,
   authenticator: Authenticator,
+  openStreams: OpenStreams,
   graphiql: GraphiQL,
 ): GraphQLOverHttp {
   const { log } = engines;
@@ -44,37 +49,64 @@ export function createGraphQLOverHttp(
 
   return {
     async handle(request, response, { requestId, trusted }) {
-      if (request.method === 'GET' && request.headers.accept?.includes('text/html')) {
+      const accept = request.headers.accept ?? '*/*';
+      if (request.method === 'GET' && accept.includes('text/html')) {
         graphiql.handle(request, response);
         return;
       }
       try {
+        checkMethodAndAccept(request.method, accept);
         if (request.method === 'POST')
           // Read here, within bounds; yoga takes what it finds in `body`.
           Object.assign(request, { body: await readJsonObject(request, limits.bodyBytes) });
-        const access = await authenticator.authenticate(presentedBy(request, trusted));
+        const presented = presentedBy(request, trusted);
+        const access = await authenticator.authenticate(presented);
+        if (access && accept.includes('text/event-stream')) keepAsked(openStreams, presented, access, response);
         await yoga(request, response, { ...engines, access, requestId });
       } catch (thrown) {
-        if (response.headersSent) {
+        // Whoever asked may be gone.
+        if (response.headersSent || response.destroyed || request.socket.destroyed) {
           response.destroy();
           return;
         }
         const { status, error } = presentThrown(thrown, requestId, log);
-        const accepts = request.headers.accept?.includes('application/graphql-response+json');
-        response.writeHead(status, {
-          'content-type': `application/${accepts ? 'graphql-response+json' : 'json'}; charset=utf-8`,
+        const asked = accept.includes('application/graphql-response+json');
+        const { http, ...extensions } = error.extensions as { http?: { status: number; headers?: object } };
+        const headers = {
+          'content-type': `application/${asked ? 'graphql-response+json' : 'json'}; charset=utf-8`,
           ...(status === 401 ? { 'www-authenticate': 'Bearer realm="runtide"' } : {}),
           ...(status === 503 ? { 'retry-after': '1' } : {}),
-          // What is left of a body that was too large is not read.
-          ...(request.complete ? {} : { connection: 'close' }),
-        });
-        response.end(JSON.stringify({ errors: [error] }));
+          ...http?.headers,
+        };
+        response.writeHead(http?.status ?? status, headers);
+        response.end(JSON.stringify({ errors: [{ ...error.toJSON(), extensions }] }));
       }
     },
   };
 }
 
+/** Yoga answers these without a body. */
+function checkMethodAndAccept(method: string | undefined, accept: string): void {
+  if (method !== 'GET' && method !== 'POST')
+    throw refused(405, 'GraphQL is asked by GET and POST', { allow: 'GET, POST' });
+  const types = ['application/graphql-response+json', 'application/json', 'application/*', '*/*'];
+  const taken = [...types, 'text/event-stream', 'text/*', 'multipart/mixed', 'multipart/*'];
+  if (!accept.split(',').some((one) => taken.includes(one.split(';')[0]?.trim().toLowerCase() ?? '')))
+    throw refused(406, `accept one of ${types.slice(0, 2).join(', ')}, or text/event-stream for subscriptions`);
+}
+
+function refused(status: number, message: string, headers: Record<string, string> = {}): GraphQLError {
+  return new GraphQLError(message, { extensions: { http: { status, headers } } });
+}
+
+/** A stream ends when the credential that opened it does. */
+function keepAsked(openStreams: OpenStreams, presented: Presented, access: Access, response: ServerResponse): void {
+  const release = openStreams.add({ presented, access, end: () => response.destroy() });
+  response.once('close', release);
+}
+
 const documentsPlugin: Plugin<Context> = {
+  onParams: ({ params }) => checkVariables(params.variables),
   onParse: ({ setParseFn }) =>
     setParseFn((source: string | { body: string }) => {
       const read = readDocument(typeof source === 'string' ? source : source.body);
@@ -84,6 +116,25 @@ const documentsPlugin: Plugin<Context> = {
     }),
   // Done with the parsing, and remembered with it.
   onValidate: ({ setValidationFn }) => setValidationFn(() => []),
+  // GraphQL's own, as on WebSockets; yoga brings another one.
+  onExecute({ args, setExecuteFn }) {
+    const cost = checkCost(args.document, args.operationName, args.variableValues as Record<string, unknown>);
+    setExecuteFn(execute);
+    // The hot path, logging, is a mutation, whose cost says nothing.
+    if (getOperationAST(args.document, args.operationName)?.operation !== 'query') return undefined;
+    return {
+      onExecuteDone({ result, setResult }) {
+        if (!(Symbol.asyncIterator in result)) setResult({ ...result, extensions: { ...result.extensions, cost } });
+      },
+    };
+  },
+  onSubscribe({ args, setSubscribeFn }) {
+    const { request } = args.contextValue as { request: Request };
+    if (!/text\/(event-stream|\*)|\*\/\*/i.test(request.headers.get('accept') ?? '*/*'))
+      throw refused(406, 'a subscription is answered as `Accept: text/event-stream`, or over WebSocket');
+    checkCost(args.document, args.operationName, args.variableValues as Record<string, unknown>);
+    setSubscribeFn(subscribe);
+  },
 };
 
 function presentPlugin(log: Log): Plugin<Context> {
@@ -96,22 +147,41 @@ function presentPlugin(log: Log): Plugin<Context> {
       const { result, serverContext } = event;
       const requestId = (serverContext as unknown as Context | undefined)?.requestId ?? '';
       if (Array.isArray(result)) return;
-      if (Symbol.asyncIterator in result) {
-        const source = result as AsyncIterable<ExecutionResult>;
-        event.setResult(mapped(source, (one) => presented(one, requestId)));
-      } else event.setResult(presented(result as ExecutionResult, requestId));
+      if (!(Symbol.asyncIterator in result)) {
+        event.setResult(presented(result as ExecutionResult, requestId));
+        return;
+      }
+      event.setResult(
+        mapped(
+          result as AsyncIterable<ExecutionResult>,
+          (one) => presented(one, requestId),
+          (error) => presentThrown(error, requestId, log).error,
+        ),
+      );
     },
   };
 }
 
 /** Ends its source at once when it is ended itself, which an async generator would do only after another value. */
-function mapped<In, Out>(source: AsyncIterable<In>, map: (value: In) => Out): AsyncIterableIterator<Out> {
+function mapped(
+  source: AsyncIterable<ExecutionResult>,
+  map: (value: ExecutionResult) => ExecutionResult,
+  onError: (error: unknown) => GraphQLError,
+): AsyncIterableIterator<ExecutionResult> {
   const iterator = source[Symbol.asyncIterator]();
-  const result: AsyncIterableIterator<Out> = {
+  let failed = false;
+  const result: AsyncIterableIterator<ExecutionResult> = {
     [Symbol.asyncIterator]: () => result,
     async next() {
-      const next = await iterator.next();
-      return next.done ? { done: true, value: undefined } : { done: false, value: map(next.value) };
+      if (failed) return { done: true, value: undefined };
+      try {
+        const next = await iterator.next();
+        return next.done ? { done: true, value: undefined } : { done: false, value: map(next.value) };
+      } catch (error) {
+        // The last thing that is said, and then the stream is complete.
+        failed = true;
+        return { done: false, value: { errors: [onError(error)] } };
+      }
     },
     async return() {
       await iterator.return?.();

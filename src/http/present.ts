@@ -1,34 +1,48 @@
 // Turns what was thrown into what is answered, in one place: our own errors with their code, those of GraphQL itself as
 // INVALID_INPUT, a database that is away as UNAVAILABLE, and everything else masked, logged, and found by its request id.
+import { PothosValidationError } from '@pothos/core';
 import { GraphQLError } from 'graphql';
 import { isUnavailable, type Log } from '../db/pool.ts';
 import { type ErrorCode, RuntideError } from '../errors.ts';
 
 const RETRY_MS = 1_000;
+/** Characters of a message: some of GraphQL's own repeat what was sent. */
+const MOST_MESSAGE = 1_000;
 
 export function present(error: GraphQLError, requestId: string, log: Log): GraphQLError {
   const cause = error.originalError;
   const ours = rootOf(cause);
   if (ours) return rebuilt(error, ours.message, { code: ours.code, ...ours.details, requestId });
-  // Without a cause, or with one of GraphQL's: the document, its variables, or an argument is wrong.
-  if (cause === undefined || cause instanceof GraphQLError) {
-    const { http, ...extensions } = error.extensions;
-    return rebuilt(error, error.message, {
-      code: 'INVALID_INPUT',
-      ...extensions,
+  // Without a cause, or with one of GraphQL's, the document, its variables, or an argument is wrong. Past those, GraphQL
+  // complains of what resolvers return.
+  const isGraphQLs = cause === undefined || cause instanceof GraphQLError;
+  const isOfInput =
+    error.path === undefined ||
+    /^(Argument|Variable|Directive) /.test(error.message) ||
+    // Such as a cursor that is none.
+    cause instanceof PothosValidationError;
+  if (isGraphQLs && isOfInput) {
+    const { code, field, http } = error.extensions;
+    const named = typeof field === 'string' ? field : fieldOf(error.message);
+    const message = error.message.length > MOST_MESSAGE ? `${error.message.slice(0, MOST_MESSAGE)}…` : error.message;
+    return rebuilt(error, message, {
+      // Yoga has codes of its own.
+      code: typeof code === 'string' && code in STATUS ? code : 'INVALID_INPUT',
+      ...(named === undefined ? {} : { field: named }),
       requestId,
       ...(http ? { http } : {}),
     });
   }
-  if (isUnavailable(cause)) {
-    log.warn({ err: cause, requestId, path: error.path }, 'the database is away');
+  const fault = cause ?? error;
+  if (isUnavailable(fault)) {
+    log.warn({ err: fault, requestId, path: error.path }, 'the database is away');
     return rebuilt(error, 'the database is away for the moment: try again', {
       code: 'UNAVAILABLE',
       retryAfterMs: RETRY_MS,
       requestId,
     });
   }
-  log.error({ err: cause, requestId, path: error.path }, 'a request failed');
+  log.error({ err: fault, requestId, path: error.path }, 'a request failed');
   return rebuilt(error, `something went wrong here; the server's log says what, under ${requestId}`, {
     code: 'INTERNAL',
     requestId,
@@ -37,7 +51,9 @@ export function present(error: GraphQLError, requestId: string, log: Log): Graph
 
 /** The answer of a request that did not get as far as GraphQL. */
 export function presentThrown(thrown: unknown, requestId: string, log: Log): { status: number; error: GraphQLError } {
-  const error = present(new GraphQLError('', { originalError: thrown as Error }), requestId, log);
+  const cause = thrown instanceof Error ? thrown : new Error(String(thrown));
+  const raw = cause instanceof GraphQLError ? cause : new GraphQLError('', { originalError: cause });
+  const error = present(raw, requestId, log);
   return { status: STATUS[error.extensions.code as ErrorCode], error };
 }
 
@@ -51,6 +67,16 @@ const STATUS: Record<ErrorCode, number> = {
   UNAVAILABLE: 503,
   INTERNAL: 500,
 };
+
+/** GraphQL names the place of a wrong variable or argument in its message alone: `… has invalid value at .points[2].step: …`. */
+function fieldOf(message: string): string | undefined {
+  const found = /^(?:Variable "\$(\w+)"|Argument "[^"(]*\((\w+):\)") has invalid value(?: at ([^:]+))?: /.exec(message);
+  if (!found) return undefined;
+  const [, variable, argument, path = ''] = found;
+  const name = variable ?? argument ?? '';
+  // Every mutation takes one `input`, in which fields are named as the client wrote them.
+  return name === 'input' && path !== '' ? path.replace(/^\./, '') : `${name}${path}`;
+}
 
 function rootOf(cause: unknown): RuntideError | undefined {
   let at = cause;

@@ -1,8 +1,7 @@
 // The HTTP server: one table of routes, and for all of them a request id, the check of the origin, and headers.
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import type { Duplex } from 'node:stream';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { fileURLToPath } from 'node:url';
 import sirv from 'sirv';
 import { v7 as uuidv7 } from 'uuid';
@@ -14,8 +13,9 @@ import { readJsonObject } from './body.ts';
 import { endedSessionCookie, sessionCookie, sessionTokenOf } from './credentials.ts';
 import { createGraphiQL } from './graphiql.ts';
 import { createGraphQLOverHttp } from './graphql.ts';
+import { listen, type OnUpgrade } from './listen.ts';
+import { createOpenStreams, type OpenStreams } from './open-streams.ts';
 import { createOrigins } from './origins.ts';
-import { portOwner } from './port-owner.ts';
 import { presentThrown } from './present.ts';
 import { createPrometheus, type Prometheus } from './prometheus.ts';
 import { createGraphQLOverWebSocket } from './websocket.ts';
@@ -43,15 +43,16 @@ interface About {
   trusted: boolean;
 }
 
-type OnRequest = (request: IncomingMessage, response: ServerResponse) => void;
-type OnUpgrade = (request: IncomingMessage, socket: Duplex, head: Buffer) => void;
 type Handler = (request: IncomingMessage, response: ServerResponse, about: About) => void | Promise<void>;
 
 const CLOSE_MS = 5_000;
+/** For how long the rest of a request is read, and thrown away, after it was answered. */
+const LINGER_MS = 10_000;
 
 export async function openHttpServer(options: HttpOptions): Promise<HttpServer> {
   let routes: Routes = startingRoutes;
   let sockets: ReturnType<typeof createGraphQLOverWebSocket> | undefined;
+  let openStreams: OpenStreams | undefined;
   let closing: Promise<void> | undefined;
   const inFlight = new Set<ServerResponse>();
   const origins = createOrigins(options.allowedOrigins);
@@ -61,22 +62,26 @@ export async function openHttpServer(options: HttpOptions): Promise<HttpServer> 
     response.setHeader('x-request-id', about.requestId);
     response.setHeader('x-content-type-options', 'nosniff');
     response.setHeader('referrer-policy', 'no-referrer');
+    response.setHeader('vary', 'origin');
     const { origin } = request.headers;
     if (origin !== undefined && about.trusted) {
       response.setHeader('access-control-allow-origin', origin);
       response.setHeader('access-control-allow-credentials', 'true');
       response.setHeader('access-control-expose-headers', 'x-request-id, retry-after');
-      response.setHeader('vary', 'origin');
+      if (request.method === 'OPTIONS') {
+        response.setHeader('access-control-allow-methods', 'GET, POST');
+        response.setHeader('access-control-allow-headers', 'authorization, content-type');
+        response.setHeader('access-control-max-age', '600');
+      }
     }
     if (request.method === 'OPTIONS') {
-      response.writeHead(204, {
-        'access-control-allow-methods': 'GET, POST',
-        'access-control-allow-headers': 'authorization, content-type',
-        'access-control-max-age': '600',
-      });
-      response.end();
+      response.writeHead(about.trusted ? 204 : 403, { allow: 'GET, HEAD, POST, OPTIONS' }).end();
       return;
     }
+    response.once('finish', () => {
+      // Answered before all of it was sent: the sender may go on for a while, not for ever.
+      if (!request.complete) setTimeout(() => request.complete || request.destroy(), LINGER_MS).unref();
+    });
     inFlight.add(response);
     response.once('close', () => inFlight.delete(response));
     if (closing) response.setHeader('connection', 'close');
@@ -85,8 +90,10 @@ export async function openHttpServer(options: HttpOptions): Promise<HttpServer> 
   };
   const onUpgrade: OnUpgrade = (request, socket, head) => {
     socket.on('error', () => socket.destroy());
-    if (sockets && request.url?.split('?')[0] === '/graphql') sockets.upgrade(request, socket, head);
-    else socket.end('HTTP/1.1 404 Not Found\r\nconnection: close\r\n\r\n');
+    if (request.url?.split('?')[0] === '/graphql') {
+      if (sockets) sockets.upgrade(request, socket, head);
+      else socket.end('HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\n\r\n');
+    } else socket.end('HTTP/1.1 404 Not Found\r\nconnection: close\r\n\r\n');
   };
   const { servers, port } = await listen(options, onRequest, onUpgrade);
 
@@ -94,9 +101,10 @@ export async function openHttpServer(options: HttpOptions): Promise<HttpServer> 
     port,
     serve(engines) {
       const authenticator = createAuthenticator(engines.db);
-      sockets = createGraphQLOverWebSocket(engines, authenticator, origins);
+      openStreams = createOpenStreams(authenticator);
+      sockets = createGraphQLOverWebSocket(engines, authenticator, openStreams, origins);
       const prometheus = createPrometheus(engines, sockets.sockets);
-      routes = servingRoutes(options, engines, authenticator, prometheus);
+      routes = servingRoutes(options, engines, authenticator, openStreams, prometheus);
     },
     close: () => (closing ??= close()),
   };
@@ -104,6 +112,7 @@ export async function openHttpServer(options: HttpOptions): Promise<HttpServer> 
   async function close() {
     const closed = servers.map((server) => new Promise<void>((resolve) => server.close(() => resolve())));
     for (const server of servers) server.closeIdleConnections();
+    openStreams?.close();
     for (const response of inFlight) {
       // A stream has no end of its own: its reader goes on elsewhere, with its cursors. Others end with their answer,
       // and their connections with them: a client that goes on sending would hold the server until it is cut off.
@@ -117,49 +126,6 @@ export async function openHttpServer(options: HttpOptions): Promise<HttpServer> 
     await Promise.all(closed);
     clearTimeout(patience);
   }
-}
-
-/** `localhost` is both of its addresses, so that nobody else can answer on the other one. */
-async function listen(
-  { host, port }: HttpOptions,
-  onRequest: OnRequest,
-  onUpgrade: OnUpgrade,
-): Promise<{ servers: Server[]; port: number }> {
-  const open = (address: string, on: number) =>
-    new Promise<Server>((resolve, reject) => {
-      // Measured: an answer whose head and body go out apart waits 40 ms for the other side.
-      const server = createServer({ noDelay: true, requestTimeout: 120_000, headersTimeout: 20_000 }, onRequest);
-      server.on('upgrade', onUpgrade);
-      server.once('error', reject);
-      server.listen(on, address, () => resolve(server));
-    });
-  try {
-    if (host !== 'localhost') {
-      const server = await open(host, port);
-      return { servers: [server], port: portOf(server) };
-    }
-    const first = await open('127.0.0.1', port);
-    try {
-      return { servers: [first, await open('::1', portOf(first))], port: portOf(first) };
-    } catch (error) {
-      // A machine without IPv6 has one address.
-      if (/^E(ADDRNOTAVAIL|AFNOSUPPORT)$/.test((error as NodeJS.ErrnoException).code ?? ''))
-        return { servers: [first], port: portOf(first) };
-      first.close();
-      throw error;
-    }
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw error;
-    const owner = await portOwner(port);
-    throw new RuntideError(
-      'CONFLICT',
-      `port ${port} is in use${owner ? ` by ${owner}` : ''}: stop that, or set RUNTIDE_PORT to another port`,
-    );
-  }
-}
-
-function portOf(server: Server): number {
-  return (server.address() as { port: number }).port;
 }
 
 interface Routes {
@@ -176,8 +142,18 @@ function find({ exact, below }: Routes, path: string): Handler {
   return found ?? ((_, response) => sendText(response, 404, 'There is nothing at this address.'));
 }
 
+/** What can be fetched and no more. */
+function reading(handler: Handler): Handler {
+  return (request, response, about) => {
+    if (request.method === 'GET' || request.method === 'HEAD') return handler(request, response, about);
+    return sendText(response.setHeader('allow', 'GET, HEAD'), 405, 'This address can be read only.');
+  };
+}
+
+const alive: Handler = reading((_, response) => sendText(response, 200, 'alive'));
+
 const startingRoutes: Routes = {
-  exact: {},
+  exact: { '/healthz': alive },
   below: {
     '/': (_, response) => sendText(response.setHeader('retry-after', '1'), 503, 'Runtide is starting.'),
   },
@@ -187,11 +163,12 @@ function servingRoutes(
   options: HttpOptions,
   engines: Engines,
   authenticator: Authenticator,
+  openStreams: OpenStreams,
   prometheus: Prometheus,
 ): Routes {
   const { db, pool, log } = engines;
   const graphiql = createGraphiQL((error) => log.error({ err: error }, 'GraphiQL could not be shown'));
-  const graphql = createGraphQLOverHttp(engines, authenticator, graphiql);
+  const graphql = createGraphQLOverHttp(engines, authenticator, openStreams, graphiql);
   const dashboard = serveDashboard();
   const redirect: Handler = (_, response) => void response.writeHead(302, { location: '/app/' }).end();
 
@@ -200,7 +177,13 @@ function servingRoutes(
     (work: (request: IncomingMessage, response: ServerResponse, about: About) => Promise<object>): Handler =>
     async (request, response, about) => {
       try {
-        if (request.method !== 'POST') throw new RuntideError('INVALID_INPUT', 'send this as a POST');
+        if (request.method !== 'POST') {
+          const error = new RuntideError('INVALID_INPUT', 'send this as a POST');
+          sendJson(response.setHeader('allow', 'POST'), 405, {
+            errors: [presentThrown(error, about.requestId, log).error],
+          });
+          return;
+        }
         if (!about.trusted) throw new RuntideError('FORBIDDEN', 'this origin is not in RUNTIDE_ALLOWED_ORIGINS');
         sendJson(response, 200, await work(request, response, about));
       } catch (thrown) {
@@ -211,25 +194,25 @@ function servingRoutes(
 
   return {
     exact: {
-      '/': redirect,
-      '/app': redirect,
+      '/': reading(redirect),
+      '/app': reading(redirect),
       '/graphql': (request, response, about) => graphql.handle(request, response, about),
-      '/healthz': (_, response) => sendText(response, 200, 'alive'),
-      '/readyz': async (_, response) => {
+      '/healthz': alive,
+      '/readyz': reading(async (_, response) => {
         const isReady = await pool.query('SELECT 1').then(
           () => true,
           () => false,
         );
         sendText(response, isReady ? 200 : 503, isReady ? 'ready' : 'the database is away');
-      },
-      '/metrics': async (request, response) => {
+      }),
+      '/metrics': reading(async (request, response) => {
         if (!isSame(request.headers.authorization ?? '', `Bearer ${options.metricsToken}`)) {
           response.setHeader('www-authenticate', 'Bearer realm="runtide metrics"');
           sendText(response, 401, 'Send RUNTIDE_METRICS_TOKEN as a Bearer token (it is in the data folder, secrets/).');
           return;
         }
         response.writeHead(200, { 'content-type': prometheus.contentType }).end(await prometheus.read());
-      },
+      }),
       '/api/auth/sign-in-link': json(async (request, response) => {
         const { token } = await readJsonObject(request, 10_000);
         const { sessionToken, expiresAt } = await signInByLink(db, typeof token === 'string' ? token : '', {
@@ -248,8 +231,8 @@ function servingRoutes(
       }),
     },
     below: {
-      '/app/': dashboard,
-      '/graphiql/': (request, response) => graphiql.handle(request, response),
+      '/app/': reading(dashboard),
+      '/graphiql/': reading((request, response) => graphiql.handle(request, response)),
     },
   };
 }

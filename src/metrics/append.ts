@@ -124,14 +124,15 @@ async function explain(pool: pg.Pool, input: AppendInput): Promise<{ sequence: n
 // `accepted` is 64 bits from `base` on, the leftmost is `base` itself. (bit(64), because >> on bigint extends the sign.)
 // The upsert waits for another one of the same writer and then sees what it did: of the same number sent twice at
 // once one is accepted. A writer that is not there yet may begin with any number of its first window; a row is never
-// deleted, so EXISTS in the statement's snapshot is enough for the others.
+// deleted, so a look in the statement's snapshot is enough for the others. (As EXISTS the look may be planned as a hash of
+// the whole table, and a plan is kept: 4 ms a batch instead of 0.1 with 20,000 writers not yet analyzed.)
 // The heads are locked first. A group passes over those that others have, so that nobody in it waits for them.
-const append = (input: string, lock: string) => `
+const append = (input: string, which: string, lock: string) => `
 WITH input AS (
   ${input}
 ), locked AS (
-  SELECT h.run_id, h.attempt FROM run_head h WHERE h.run_id IN (SELECT i.run_id FROM input i)
-  FOR NO KEY UPDATE OF h ${lock}
+  SELECT h.run_id, h.attempt FROM run_head h WHERE h.run_id ${which}
+  FOR NO KEY UPDATE ${lock}
 ), valid AS (
   SELECT i.run_id, i.writer, i.batch, coalesce(i.attempt, h.attempt) AS attempt, i.alive, i.point_count, i.payload
   FROM input i JOIN locked h ON h.run_id = i.run_id
@@ -144,7 +145,7 @@ WITH input AS (
          v.batch
   FROM valid v
   WHERE v.writer IS NOT NULL
-    AND (v.batch <= ${WINDOW} OR EXISTS (SELECT FROM run_writer x WHERE x.run_id = v.run_id AND x.writer = v.writer))
+    AND (v.batch <= ${WINDOW} OR (SELECT true FROM run_writer x WHERE x.run_id = v.run_id AND x.writer = v.writer))
   ON CONFLICT (run_id, writer) DO UPDATE SET (base, accepted, batch) = (
     SELECT w.base + ones, marked << ones, EXCLUDED.batch
     FROM (SELECT set_bit(w.accepted, (EXCLUDED.batch - w.base)::int, 1) AS marked) m,
@@ -166,17 +167,19 @@ WITH input AS (
   SELECT run_id, sequence, attempt, point_count, payload FROM moved
 )
 SELECT l.run_id, m.sequence, m.attempt,
-       m.alive AND EXISTS (SELECT FROM run r WHERE r.id = l.run_id AND r.status IN ('PENDING', 'CRASHED')) AS asleep
+       m.alive AND (SELECT r.status IN ('PENDING', 'CRASHED') FROM run r WHERE r.id = l.run_id) AS asleep
 FROM locked l LEFT JOIN moved m ON m.run_id = l.run_id`;
 
 const APPEND_ONE = append(
   `SELECT $1::uuid AS run_id, $2::text AS writer, $3::bigint AS batch, $4::int AS attempt,
          $5::boolean AS alive, $6::int AS point_count, $7::bytea AS payload`,
+  '= $1',
   '',
 );
 
 const APPEND_MANY = append(
   `SELECT * FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::int[], $5::boolean[], $6::int[], $7::bytea[])
          AS given (run_id, writer, batch, attempt, alive, point_count, payload)`,
+  '= ANY($1)',
   'SKIP LOCKED',
 );

@@ -2,7 +2,7 @@
 import { type Access, notFound, requireScope, type Scope, workspaceIdsFor } from '../access/access.ts';
 import type { Db } from '../db/prisma.ts';
 import type { Prisma } from '../generated/prisma/client.ts';
-import { isId } from './text.ts';
+import { isId, isStorable } from './text.ts';
 
 export interface RunPlace {
   runId: string;
@@ -78,6 +78,7 @@ export async function requireWorkspace(
   slug: string | null | undefined,
   scope: Scope,
 ): Promise<WorkspacePlace> {
+  if (slug != null && !isStorable(slug)) throw notFound('workspace of that name');
   const found = await db.workspace.findFirst({
     where: slug == null ? { id: access.homeWorkspaceId } : { slug, id: { in: workspaceIdsFor(access, 'READ') } },
     select: { id: true, slug: true },

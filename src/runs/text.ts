@@ -14,11 +14,15 @@ export function checkName(name: string, field: string): string {
   return name;
 }
 
+/** Whether a row can hold this at all: what it cannot is not asked of the database, which would refuse the statement. */
+export function isStorable(text: string): boolean {
+  return !text.includes('\0') && text.isWellFormed();
+}
+
 export function checkText(text: string, field: string, maxLength: number): string {
   if (text.length > maxLength)
     throw invalidInput(`${field} may have ${maxLength} characters; it has ${text.length}`, { field });
-  if (text.includes('\0') || !text.isWellFormed())
-    throw invalidInput(`${field} must not hold NUL characters or broken Unicode`, { field });
+  if (!isStorable(text)) throw invalidInput(`${field} must not hold NUL characters or broken Unicode`, { field });
   return text;
 }
 

@@ -8,6 +8,7 @@ import type PrismaTypes from '../generated/pothos.ts';
 import { getDatamodel } from '../generated/pothos.ts';
 import type { Context } from './context.ts';
 import PageSizePlugin from './page-size.ts';
+import ReadScopePlugin from './read-scope.ts';
 
 export const builder = new SchemaBuilder<{
   Context: Context;
@@ -27,7 +28,7 @@ export const builder = new SchemaBuilder<{
     Metadata: { Input: readonly unknown[]; Output: readonly (object | null)[] };
   };
 }>({
-  plugins: [PrismaPlugin, RelayPlugin, DataloaderPlugin, PageSizePlugin],
+  plugins: [PrismaPlugin, RelayPlugin, DataloaderPlugin, PageSizePlugin, ReadScopePlugin],
   defaultFieldNullability: false,
   prisma: {
     client: (context) => context.db,

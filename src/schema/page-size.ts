@@ -8,6 +8,7 @@ import SchemaBuilder, {
 import type { GraphQLFieldResolver } from 'graphql';
 import { limits } from '../access/limits.ts';
 import { invalidInput } from '../errors.ts';
+import { isId } from '../runs/text.ts';
 
 const NAME = 'pageSize';
 
@@ -21,6 +22,19 @@ declare global {
       /** The most that `first` may ask for (default: the limit for lists of objects). */
       maxPageSize?: number;
     }
+  }
+}
+
+interface Places {
+  after?: string | null | undefined;
+  before?: string | null | undefined;
+}
+
+/** For connections of Prisma's, whose cursors hold an id. */
+export function checkPlaces({ after, before }: Places): void {
+  for (const [field, cursor] of Object.entries({ after, before })) {
+    if (cursor == null || isId(/^GPC:\w+:(.+)$/.exec(Buffer.from(cursor, 'base64').toString())?.[1] ?? '')) continue;
+    throw invalidInput(`${field} must be a cursor as the server gave it`, { field });
   }
 }
 

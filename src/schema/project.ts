@@ -1,8 +1,9 @@
 import { requireAccess, workspaceIdsFor } from '../access/access.ts';
 import { invalidInput } from '../errors.ts';
-import { isId } from '../runs/text.ts';
+import { isId, isStorable } from '../runs/text.ts';
 import { createProject } from '../runs/project.ts';
 import { builder } from './builder.ts';
+import { checkPlaces } from './page-size.ts';
 import { RunOrderInput, runOrder } from './run-order.ts';
 
 builder.prismaObject('Project', {
@@ -24,10 +25,19 @@ builder.prismaObject('Project', {
           description: 'The first key counts most: `createdAt`, `updatedAt`, `startedAt`, `endedAt`, `name`, `status`.',
         }),
       },
-      query: ({ orderBy }) => ({ orderBy: runOrder(orderBy) }),
+      query: ({ orderBy, ...places }) => {
+        checkPlaces(places);
+        return { orderBy: runOrder(orderBy) };
+      },
     }),
   }),
 });
+
+const NOTHING = { in: [] };
+
+function storable(text: string): string | typeof NOTHING {
+  return isStorable(text) ? text : NOTHING;
+}
 
 builder.queryField('project', (t) =>
   t.prismaField({
@@ -42,16 +52,19 @@ builder.queryField('project', (t) =>
     resolve: (query, _, { id, workspace, name }, { db, access: maybe }) => {
       const access = requireAccess(maybe);
       if (id == null && name == null) throw invalidInput('give the id of the project, or its name', { field: 'id' });
-      if (id != null && !isId(id)) return null;
       const within =
         workspace != null
-          ? { workspaceId: { in: workspaceIdsFor(access, 'READ') }, workspace: { slug: workspace } }
+          ? { workspaceId: { in: workspaceIdsFor(access, 'READ') }, workspace: { slug: storable(workspace) } }
           : id != null
             ? { workspaceId: { in: workspaceIdsFor(access, 'READ') } }
             : { workspaceId: { in: workspaceIdsFor(access, 'READ').filter((one) => one === access.homeWorkspaceId) } };
       return db.project.findFirst({
         ...query,
-        where: { ...within, ...(id != null ? { id } : {}), ...(name != null ? { name } : {}) },
+        where: {
+          ...within,
+          ...(id != null ? { id: isId(id) ? id : NOTHING } : {}),
+          ...(name != null ? { name: storable(name) } : {}),
+        },
       });
     },
   }),

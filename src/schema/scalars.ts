@@ -1,17 +1,13 @@
 // Scalars. The columns of points are scalars, because a list that is checked once is sixteen times faster than a list
 // whose every entry is a field; what is in them is checked by src/metrics/batch.ts, which names metric and index.
-import { GraphQLError } from 'graphql';
+import { GraphQLError, type ValueNode, valueFromASTUntyped } from 'graphql';
 import { builder } from './builder.ts';
 
 builder.scalarType('DateTime', {
   description: 'A point in time, RFC 3339 in UTC with milliseconds: "2026-11-22T20:58:00.000Z".',
   serialize: (value) => value.toISOString(),
-  parseValue(value) {
-    const date = typeof value === 'string' && RFC_3339.test(value) ? new Date(value) : null;
-    if (!date || Number.isNaN(date.getTime()))
-      throw refused(`expected a time such as "2026-11-22T20:58:00Z", not ${show(value)}`);
-    return date;
-  },
+  parseValue: date,
+  parseLiteral: written(date),
 });
 
 builder.scalarType('JSON', {
@@ -23,22 +19,22 @@ builder.scalarType('JSON', {
 builder.scalarType('SafeInt', {
   description: 'An integer within ±(2^53 − 1), as a JSON number: steps, counts, byte sizes. (Int has 32 bits.)',
   serialize: (value) => value,
-  parseValue(value) {
-    if (Number.isSafeInteger(value)) return (value as number) + 0;
-    throw refused(`expected an integer within ±(2^53 − 1), not ${show(value)}`);
-  },
+  parseValue: safeInteger,
+  parseLiteral: written(safeInteger),
 });
 
 builder.scalarType('Steps', {
   description: 'A list of steps: integers within ±(2^53 − 1), negative ones too.',
   serialize: (value) => Array.from(value),
   parseValue: list,
+  parseLiteral: written(list),
 });
 
 builder.scalarType('Times', {
   description: 'A list of times: whole milliseconds since the Unix epoch.',
   serialize: (value) => Array.from(value),
   parseValue: list,
+  parseLiteral: written(list),
 });
 
 builder.scalarType('Values', {
@@ -46,6 +42,7 @@ builder.scalarType('Values', {
     'A list of 64-bit floats. What JSON has no number for are the strings "NaN", "Infinity", "-Infinity"; null, in answers only, is a missing value.',
   serialize: (values) => Array.from(values, plain),
   parseValue: list,
+  parseLiteral: written(list),
 });
 
 builder.scalarType('Value', {
@@ -58,8 +55,12 @@ builder.scalarType('Metadata', {
   description: 'A list with a JSON object, or null, for each point.',
   serialize: (value) => value,
   parseValue: list,
+  parseLiteral: written(list),
 });
 
+/** What both this form and PostgreSQL can say. */
+const YEAR_1 = Date.parse('0001-01-01T00:00:00Z');
+const YEAR_10000 = 253_402_300_800_000;
 const RFC_3339 = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$/i;
 
 // TypeScript does not know it yet: JSON text that JSON.stringify takes over as it is.
@@ -79,9 +80,31 @@ function plain(value: number | null): number | string | object | null {
   return Number.isFinite(value) ? value : String(value);
 }
 
+function date(value: unknown): Date {
+  const read = typeof value === 'string' && RFC_3339.test(value) ? new Date(value) : null;
+  if (read && read.getTime() >= YEAR_1 && read.getTime() < YEAR_10000) return read;
+  throw refused(`expected a time such as "2026-11-22T20:58:00Z", not ${show(value)}`);
+}
+
+function safeInteger(value: unknown): number {
+  if (Number.isSafeInteger(value)) return (value as number) + 0;
+  throw refused(`expected an integer within ±(2^53 − 1), not ${show(value)}`);
+}
+
 function list(value: unknown): unknown[] {
   if (Array.isArray(value)) return value;
   throw refused(`expected a list, not ${show(value)}`);
+}
+
+/** For what stands in the document itself: an error says where. */
+function written<Value>(parse: (value: unknown) => Value) {
+  return (node: ValueNode, variables?: Record<string, unknown> | null): Value => {
+    try {
+      return parse(valueFromASTUntyped(node, variables));
+    } catch (error) {
+      throw new GraphQLError((error as Error).message, { nodes: node, extensions: { code: 'INVALID_INPUT' } });
+    }
+  };
 }
 
 /** GraphQL puts the path of the field in front of it. */

@@ -1,6 +1,9 @@
 import { requireAccess, workspaceIdsFor } from '../access/access.ts';
+import type { Prisma } from '../generated/prisma/client.ts';
 import { WorkspaceRole } from '../generated/prisma/enums.ts';
+import { isStorable } from '../runs/text.ts';
 import { builder } from './builder.ts';
+import { checkPlaces } from './page-size.ts';
 
 const RoleType = builder.enumType(WorkspaceRole, {
   name: 'WorkspaceRole',
@@ -28,13 +31,20 @@ builder.prismaObject('Workspace', {
       totalCount: true,
       description: 'Its projects, the newest first.',
       args: { search: t.arg.string({ description: 'Only those with this in their name, upper or lower case.' }) },
-      query: ({ search }) => ({
-        ...(search ? { where: { name: { contains: search, mode: 'insensitive' as const } } } : {}),
-        orderBy: [{ createdAt: 'desc' as const }, { id: 'desc' as const }],
-      }),
+      query: ({ search, ...places }) => {
+        checkPlaces(places);
+        return {
+          ...(search ? { where: { name: containing(search) } } : {}),
+          orderBy: [{ createdAt: 'desc' as const }, { id: 'desc' as const }],
+        };
+      },
     }),
   }),
 });
+
+function containing(text: string): Prisma.StringFilter {
+  return isStorable(text) ? { contains: text, mode: 'insensitive' } : { in: [] };
+}
 
 builder.queryField('workspace', (t) =>
   t.prismaField({
@@ -45,7 +55,10 @@ builder.queryField('workspace', (t) =>
     resolve: (query, _, { slug }, { db, access }) =>
       db.workspace.findFirst({
         ...query,
-        where: { slug, id: { in: workspaceIdsFor(requireAccess(access), 'READ') } },
+        where: {
+          slug: isStorable(slug) ? slug : { in: [] },
+          id: { in: workspaceIdsFor(requireAccess(access), 'READ') },
+        },
       }),
   }),
 );

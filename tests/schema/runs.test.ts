@@ -131,8 +131,10 @@ test('lists are paged to the end without a repeat, and cost the same however lon
   const one = await app.countSql(() => app.must(page, { first: 1 }));
   const all = await app.countSql(() => app.must(page, { first: 100 }));
   expect(all.result.project.runs.edges).toHaveLength(7);
-  expect(all.statements.length).toBe(one.statements.length);
-  expect(all.statements.length).toBeLessThanOrEqual(7);
+  // The credential is looked up once a second, in whichever request that is.
+  const ofLists = (statements: string[]) => statements.filter((text) => !text.includes('api_key'));
+  expect(ofLists(all.statements)).toHaveLength(ofLists(one.statements).length);
+  expect(ofLists(all.statements).length).toBeLessThanOrEqual(4);
 });
 
 test('a page is asked for, and may not be too large', async () => {

@@ -4,10 +4,11 @@ import type pg from 'pg';
 export async function countSql<Result>(pool: pg.Pool, work: () => Promise<Result>) {
   const statements: string[] = [];
   const restore: (() => void)[] = [];
-  const known = new Set<pg.PoolClient>();
+  const heard = new Set<pg.PoolClient>();
   const listen = (client: pg.PoolClient) => {
-    if (known.has(client)) return;
-    known.add(client);
+    // A client is taken from the pool again and again.
+    if (heard.has(client)) return;
+    heard.add(client);
     const query = client.query.bind(client) as (...args: unknown[]) => unknown;
     const listening = (...args: unknown[]) => {
       const [first] = args as [string | { text: string; name?: string }];

@@ -64,10 +64,7 @@ export async function startServerProcess({
     child.stdout.on('data', look);
     child.once('exit', (code, signal) => reject(new Error(`the server ended (${code ?? signal}):\n${output}`)));
   });
-  const credentials = JSON.parse(await readFile(join(folder, '.config/runtide/credentials.json'), 'utf8')) as Record<
-    string,
-    { apiKey: string }
-  >;
+  const credentials = await readCredentials(join(folder, '.config/runtide/credentials.json'));
   return {
     url,
     apiKey: credentials[url]?.apiKey ?? '',
@@ -76,6 +73,15 @@ export async function startServerProcess({
     output: () => output,
     end: (signal = 'SIGTERM') => endProcess(child, signal),
   };
+}
+
+/** Empty where the server could not write them. */
+async function readCredentials(path: string): Promise<Record<string, { apiKey: string }>> {
+  try {
+    return JSON.parse(await readFile(path, 'utf8')) as Record<string, { apiKey: string }>;
+  } catch {
+    return {};
+  }
 }
 
 async function endProcess(child: ChildProcess, signal: NodeJS.Signals): Promise<number | null> {

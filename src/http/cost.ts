@@ -1,0 +1,89 @@
+// What an operation may bring at the most, estimated before it runs: an object costs 1, and so do a hundred points.
+// Levels and page sizes bound each list, and this bounds lists of lists.
+import {
+  type DocumentNode,
+  type FieldNode,
+  type FragmentDefinitionNode,
+  getOperationAST,
+  Kind,
+  type SelectionSetNode,
+  valueFromASTUntyped,
+  type ValueNode,
+} from 'graphql';
+import { limits } from '../access/limits.ts';
+import { invalidInput } from '../errors.ts';
+
+type Variables = Readonly<Record<string, unknown>>;
+
+const POINTS_A_UNIT = 100;
+
+/** Throws INVALID_INPUT for what would bring too much; returns the cost. */
+export function checkCost(
+  document: DocumentNode,
+  operationName: string | null | undefined,
+  variables: Variables | null | undefined,
+): number {
+  const cost = costOf(document, operationName, variables ?? {});
+  if (cost > limits.operationCost)
+    throw invalidInput(
+      `an operation may cost ${limits.operationCost} (objects, and hundreds of points, at the most that it asks for); this one could cost ${Math.min(cost, 1e15)}: ask for smaller pages, or in several requests`,
+    );
+  return cost;
+}
+
+function costOf(document: DocumentNode, operationName: string | null | undefined, given: Variables): number {
+  const operation = getOperationAST(document, operationName);
+  if (!operation) return 0;
+  const variables: Record<string, unknown> = {};
+  for (const { variable, defaultValue } of operation.variableDefinitions ?? []) {
+    const { value: name } = variable.name;
+    variables[name] = Object.hasOwn(given, name) ? given[name] : defaultValue && valueFromASTUntyped(defaultValue);
+  }
+  const fragments = new Map<string, FragmentDefinitionNode>();
+  for (const one of document.definitions) if (one.kind === Kind.FRAGMENT_DEFINITION) fragments.set(one.name.value, one);
+  const measured = new Map<string, number>();
+
+  const ofSelections = (set: SelectionSetNode): number =>
+    set.selections.reduce((sum, one) => {
+      if (one.kind === Kind.FIELD) return sum + ofField(one);
+      return sum + (one.kind === Kind.FRAGMENT_SPREAD ? ofFragment(one.name.value) : ofSelections(one.selectionSet));
+    }, 0);
+  const ofFragment = (name: string): number => {
+    const known = measured.get(name);
+    if (known !== undefined) return known;
+    const fragment = fragments.get(name);
+    const cost = fragment ? ofSelections(fragment.selectionSet) : 0;
+    measured.set(name, cost);
+    return cost;
+  };
+  const ofField = ({ name, arguments: args, selectionSet }: FieldNode): number => {
+    if (!selectionSet || name.value.startsWith('__')) return 0;
+    const inner = ofSelections(selectionSet);
+    const argument = (wanted: string) => args?.find((one) => one.name.value === wanted)?.value;
+    if (name.value === 'charts') {
+      const points = pointsOfCharts(valueOf(argument('input'), variables));
+      return points / POINTS_A_UNIT + inner;
+    }
+    const first = argument('first');
+    if (!first) return 1 + inner;
+    const count = countOf(valueOf(first, variables));
+    return name.value === 'points' ? 1 + count / POINTS_A_UNIT : 1 + count * Math.max(1, inner);
+  };
+  return Math.ceil(ofSelections(operation.selectionSet));
+}
+
+function valueOf(node: ValueNode | undefined, variables: Variables): unknown {
+  if (!node) return undefined;
+  return valueFromASTUntyped(node, variables);
+}
+
+/** What is no count is refused later, by its type or its bounds. */
+function countOf(value: unknown): number {
+  return typeof value === 'number' && value > 0 ? value : 1;
+}
+
+function pointsOfCharts(input: unknown): number {
+  const { runIds, metrics, buckets } = (input ?? {}) as Record<string, unknown>;
+  const lengthOf = (list: unknown) => (Array.isArray(list) ? list.length : 1);
+  return lengthOf(runIds) * lengthOf(metrics) * (typeof buckets === 'number' ? countOf(buckets) : 500);
+}

@@ -1,0 +1,228 @@
+// Whatever a client writes into any argument, it is never a fault of ours: every argument and input field of the schema,
+// one at a time, gets what its type allows at its oddest.
+import {
+  type GraphQLInputType,
+  isEnumType,
+  isInputObjectType,
+  isListType,
+  isNonNullType,
+  type GraphQLArgument,
+  type GraphQLInputField,
+} from 'graphql';
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { schema } from '../../src/schema/schema.ts';
+import { type App, startApp } from '../support/app.ts';
+import { type GraphQLAnswer, socketClient } from '../support/client.ts';
+import { recordingLog } from '../support/log.ts';
+
+const log = recordingLog();
+let app: App;
+let runId: string;
+beforeAll(async () => {
+  app = await startApp({ log });
+});
+beforeEach(async () => {
+  log.lines.length = 0;
+  runId = await app.createRun({ project: 'odd', key: crypto.randomUUID() });
+});
+afterAll(() => app[Symbol.asyncDispose]());
+
+const deep = (levels: number): unknown => (levels === 0 ? 1 : { a: deep(levels - 1) });
+const cursor = (text: string) => Buffer.from(text).toString('base64');
+const TEXTS = [
+  '',
+  '\0',
+  'a\0b',
+  '\ud800',
+  'a\udfff',
+  'x'.repeat(100_000),
+  "'; DROP TABLE run; --",
+  '%_\\',
+  '__proto__',
+  '\u202e',
+  '{}',
+  'null',
+  cursor('GPC:S:1'),
+  cursor('GPC:S:00000000-0000-7000-8000-000000000000'),
+  cursor('GPC:J:[1]'),
+  cursor('GPC:'),
+];
+const ODD: Record<string, unknown[]> = {
+  String: TEXTS,
+  ID: [...TEXTS, '00000000-0000-0000-0000-000000000000', 'FFFFFFFF-FFFF-FFFF-FFFF-FFFFFFFFFFFF', 7, -1],
+  Int: [0, -1, 1, 2 ** 31 - 1, -(2 ** 31)],
+  SafeInt: [0, -1, 1, 2 ** 53 - 1, -(2 ** 53 - 1)],
+  Float: [0, -1, 1e308, -1e308, 5e-324],
+  Boolean: [true, false],
+  DateTime: [
+    '0000-01-01T00:00:00Z',
+    '0001-01-01T00:00:00Z',
+    '9999-12-31T23:59:59.999Z',
+    '2026-02-30T00:00:00Z',
+    '2026-01-01T24:00:00Z',
+    '2026-01-01T00:00:00+99:99',
+    '1969-12-31T23:59:59.9999999Z',
+  ],
+  JSON: [
+    0,
+    '',
+    [],
+    true,
+    {},
+    { '\0': 1 },
+    { a: '\0' },
+    { a: '\ud800' },
+    { '': { '': [] } },
+    { ['__proto__']: 1, constructor: 2 },
+    { a: 1e308, b: -0 },
+    { a: 'x'.repeat(2_000_000) },
+    deep(99),
+    deep(120),
+  ],
+  Value: [0, -0, 'NaN', 'Infinity', '', 'x', true, {}, []],
+  Steps: [[], [0], ['x'], [null], [[]], [1e308]],
+  Times: [[], [0], ['x'], [null], [-(2 ** 53 - 1)], [2 ** 53 - 1]],
+  Values: [[], [0], ['x'], [null], ['NaN'], [{}]],
+  Metadata: [[], [null], [{}], [{ a: '\0' }], [{ a: '\ud800' }], [{ ['__proto__']: 1 }], [deep(99)]],
+};
+
+/** Good input for every field with arguments, its path from the root, and what it selects. */
+const fields = (): Record<string, { path: string[]; args: Record<string, unknown>; select: string }> => ({
+  'Query.workspace': { path: [], args: { slug: 'personal' }, select: '{ id name viewerRole }' },
+  'Query.project': { path: [], args: { workspace: 'personal', name: 'odd' }, select: '{ id workspace { id } }' },
+  'Query.run': { path: [], args: { id: runId }, select: '{ id parent { id } project { id } attempts { number } }' },
+  'Query.charts': {
+    path: [],
+    args: { input: { runIds: [runId], metrics: [{ name: 'loss', tag: '' }] } },
+    select: '{ name x mean run { id } }',
+  },
+  'Workspace.projects': {
+    path: ['workspace(slug: "personal")'],
+    args: { first: 5 },
+    select: '{ totalCount nodes { id } }',
+  },
+  'Project.runs': {
+    path: ['project(name: "odd")'],
+    args: { first: 5, orderBy: [{ key: 'name', direction: 'ASC' }] },
+    select: '{ totalCount nodes { id } pageInfo { endCursor } }',
+  },
+  'Run.metrics': { path: [`run(id: "${runId}")`], args: { first: 5 }, select: '{ totalCount nodes { name last } }' },
+  'Run.points': { path: [`run(id: "${runId}")`], args: { name: 'loss', first: 5 }, select: '{ steps endCursor }' },
+  'Mutation.createProject': { path: [], args: { input: { name: crypto.randomUUID() } }, select: '{ project { id } }' },
+  'Mutation.createRun': { path: [], args: { input: { project: 'odd' } }, select: '{ attempt run { id config name } }' },
+  'Mutation.updateRun': { path: [], args: { input: { id: runId } }, select: '{ run { id config name tags } }' },
+  'Mutation.finishRun': {
+    path: [],
+    args: { input: { id: runId } },
+    select: '{ run { endedAt attempts { exitCode } } }',
+  },
+  'Mutation.heartbeat': { path: [], args: { input: { runId } }, select: '{ commands { id } }' },
+  'Mutation.logMetrics': {
+    path: [],
+    args: {
+      input: {
+        runId,
+        metrics: [{ name: 'loss', steps: [1], values: [1] }],
+        points: [{ name: 'loss', step: 1, value: 1 }],
+      },
+    },
+    select: '{ accepted cursor }',
+  },
+  'Subscription.metrics': {
+    path: [],
+    args: { input: { runs: [{ id: runId, after: '0' }], metrics: [{ name: 'loss' }] } },
+    select: '{ __typename }',
+  },
+  'Subscription.runs': { path: [], args: { projectId: runId }, select: '{ type }' },
+});
+
+const withArguments = Object.values(schema.getTypeMap())
+  .filter((type) => 'getFields' in type && !isInputObjectType(type) && !type.name.startsWith('__'))
+  .flatMap((type) =>
+    Object.values(
+      (type as unknown as { getFields(): Record<string, { name: string; args: GraphQLArgument[] }> }).getFields(),
+    )
+      .filter(({ args }) => args.length > 0)
+      .map((field) => [`${type.name}.${field.name}`, field.args] as const),
+  );
+
+/** Each change of one place in the input to one odd value. */
+function* changes(type: GraphQLInputType, good: unknown): Generator {
+  if (isNonNullType(type)) {
+    yield* changes(type.ofType, good);
+    return;
+  }
+  yield null;
+  if (isListType(type)) {
+    yield [];
+    const [first] = Array.isArray(good) ? (good as unknown[]) : [];
+    for (const one of changes(type.ofType, first)) yield [one];
+    if (first !== undefined) yield Array.from({ length: 2_000 }, () => first);
+  } else if (isInputObjectType(type)) {
+    const known = (good ?? {}) as Record<string, unknown>;
+    for (const field of Object.values(type.getFields()))
+      for (const one of changes(field.type, known[field.name])) yield { ...known, [field.name]: one };
+  } else if (isEnumType(type)) yield* type.getValues().map(({ name }) => name);
+  else {
+    const odd = ODD[type.name];
+    if (!odd) throw new Error(`tests/http/odd-input.test.ts knows nothing odd for ${type.name}: add it`);
+    yield* odd;
+  }
+}
+
+test('every field with arguments is covered', () => {
+  expect(withArguments.map(([name]) => name).toSorted()).toEqual(Object.keys(fields()).toSorted());
+});
+
+test.each(withArguments)('%s', async (name, args) => {
+  const [parent] = name.split('.') as [string];
+  const { path, args: good, select } = fields()[name] as ReturnType<typeof fields>[string];
+  const given = args.filter((one) => one.name in good || isOptional(one));
+  const declared = given.map((one) => `$${one.name}: ${String(one.type)}`).join(', ');
+  const passed = given.map((one) => `${one.name}: $${one.name}`).join(', ');
+  const field = `${name.split('.')[1]}(${passed}) ${select}`;
+  const body = path.reduceRight((inner, step) => `${step} { ${inner} }`, field);
+  const operation = { Mutation: 'mutation', Subscription: 'subscription' }[parent] ?? 'query';
+  const query = `${operation}(${declared}) { ${body} }`;
+
+  const client = socketClient(app.url, app.apiKey);
+  const ask = async (variables: Record<string, unknown>): Promise<Partial<GraphQLAnswer>> => {
+    if (operation !== 'subscription') return app.request(query, variables);
+    // One that is right says nothing for as long as nothing happens.
+    const events = client.iterate({ query, variables });
+    const silent = new Promise<object>((resolve) => setTimeout(() => resolve({}), 60));
+    try {
+      return (await Promise.race([events.next().then(({ value }) => value as GraphQLAnswer), silent])) ?? {};
+    } catch (errors) {
+      return { errors: errors as NonNullable<GraphQLAnswer['errors']> };
+    } finally {
+      await events.return?.();
+    }
+  };
+  const right = await ask(good);
+  expect(operation === 'subscription' ? undefined : right.errors).toBeUndefined();
+  let asked = 0;
+  for (const one of given) {
+    for (const value of changes(one.type, good[one.name])) {
+      const answer = await ask({ ...good, [one.name]: value });
+      asked++;
+      const told = JSON.stringify({ [one.name]: value }).slice(0, 300);
+      for (const { extensions, message } of answer.errors ?? []) {
+        expect([told, message, extensions.code]).toEqual([
+          told,
+          message,
+          expect.not.stringMatching('INTERNAL|UNAVAILABLE'),
+        ]);
+        expect(message.length).toBeLessThan(1_100);
+      }
+    }
+  }
+  await client.dispose();
+  expect(asked).toBeGreaterThan(5);
+  expect(log.lines.filter(({ level }) => level === 'error' || level === 'warn')).toEqual([]);
+  expect((await app.request('{ server { version } }')).errors).toBeUndefined();
+});
+
+function isOptional({ type, default: value }: GraphQLArgument | GraphQLInputField): boolean {
+  return !isNonNullType(type) || value !== undefined;
+}
