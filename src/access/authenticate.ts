@@ -14,8 +14,6 @@ export interface Presented {
 
 type Strategy = (db: Db, presented: Presented) => Promise<Access | null>;
 
-export const SESSION_COOKIE = 'runtide_session';
-
 const strategies: Strategy[] = [apiKey, session];
 
 /** How long an answer of the database is believed: a revoked credential is refused within that time. */

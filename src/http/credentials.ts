@@ -1,6 +1,6 @@
 // Reads what a request carries, and writes and takes back the session's cookie.
 import type { IncomingMessage } from 'node:http';
-import { type Presented, SESSION_COOKIE } from '../access/authenticate.ts';
+import type { Presented } from '../access/authenticate.ts';
 
 export function presentedBy(request: IncomingMessage, trusted: boolean): Presented {
   return {
@@ -10,18 +10,25 @@ export function presentedBy(request: IncomingMessage, trusted: boolean): Present
   };
 }
 
-export function sessionTokenOf({ headers }: IncomingMessage): string | undefined {
-  for (const part of headers.cookie?.split(';') ?? []) {
+export function sessionTokenOf(request: IncomingMessage): string | undefined {
+  const wanted = cookieName(request);
+  for (const part of request.headers.cookie?.split(';') ?? []) {
     const [name, value] = part.trim().split('=', 2);
-    if (name === SESSION_COOKIE && value) return value;
+    if (name === wanted && value) return value;
   }
   return undefined;
 }
 
-export function sessionCookie(token: string, expiresAt: Date, secure: boolean): string {
-  return `${SESSION_COOKIE}=${token}; Path=/; HttpOnly; SameSite=Lax; Expires=${expiresAt.toUTCString()}${secure ? '; Secure' : ''}`;
+export function sessionCookie(request: IncomingMessage, token: string, expiresAt: Date, secure: boolean): string {
+  return `${cookieName(request)}=${token}; Path=/; HttpOnly; SameSite=Lax; Expires=${expiresAt.toUTCString()}${secure ? '; Secure' : ''}`;
 }
 
-export function endedSessionCookie(secure: boolean): string {
-  return sessionCookie('', new Date(0), secure);
+export function endedSessionCookie(request: IncomingMessage, secure: boolean): string {
+  return sessionCookie(request, '', new Date(0), secure);
+}
+
+/** Browsers give a host's cookies to all of its ports: two servers on one machine would sign one another out. */
+function cookieName({ headers }: IncomingMessage): string {
+  const port = /:(\d+)$/.exec(headers.host ?? '')?.[1];
+  return port === undefined ? 'runtide_session' : `runtide_session_${port}`;
 }

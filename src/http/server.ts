@@ -220,13 +220,13 @@ function servingRoutes(
           userAgent: request.headers['user-agent'],
           sessionDays: options.sessionDays,
         });
-        response.setHeader('set-cookie', sessionCookie(sessionToken, expiresAt, options.secure));
+        response.setHeader('set-cookie', sessionCookie(request, sessionToken, expiresAt, options.secure));
         return { expiresAt };
       }),
       '/api/auth/sign-out': json(async (request, response) => {
         const sessionToken = sessionTokenOf(request);
         if (sessionToken) await signOut(db, sessionToken);
-        response.setHeader('set-cookie', endedSessionCookie(options.secure));
+        response.setHeader('set-cookie', endedSessionCookie(request, options.secure));
         return { signedOut: true };
       }),
     },

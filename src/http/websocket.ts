@@ -76,7 +76,12 @@ export function createGraphQLOverWebSocket(
         const access = await accessOf(socket);
         // Gone while we looked.
         if (client.readyState !== client.OPEN) return false;
-        if (!access) return true;
+        // A socket costs more than a request: it is for those who are known.
+        if (!access)
+          throw new RuntideError(
+            'UNAUTHENTICATED',
+            'sign in, or send connectionParams { authorization: "Bearer <key>" }',
+          );
         const { presented } = extra;
         extra.release = openStreams.add({ presented, access, end: (why) => client.close(...ENDS[why]) });
         return true;

@@ -118,13 +118,14 @@ function readValues(input: unknown, field: string): Float64Array {
   const read = new Float64Array(list.length);
   for (let index = 0; index < list.length; index++) {
     const one = list[index];
-    read[index] = typeof one === 'number' ? one : readValue(one, field, index);
+    read[index] = Number.isFinite(one) ? (one as number) : readValue(one, field, index);
   }
   return read;
 }
 
 function readValue(one: unknown, field: string, index?: number): number {
-  if (typeof one === 'number') return one;
+  // A number as large as 1e400 becomes Infinity when JSON is parsed: it was not what was meant.
+  if (Number.isFinite(one)) return one as number;
   if (one === 'NaN') return NaN;
   if (one === 'Infinity') return Infinity;
   if (one === '-Infinity') return -Infinity;
@@ -193,5 +194,6 @@ function place(field: string, index: number | undefined) {
 }
 
 function show(value: unknown): string {
+  if (value === Infinity || value === -Infinity) return 'out of the range of 64-bit floats';
   return (JSON.stringify(value) ?? String(value)).slice(0, 60);
 }

@@ -1,4 +1,5 @@
 // Signing in by a link: good once, for a session in a cookie that pages elsewhere cannot use.
+import type { IncomingMessage } from 'node:http';
 import { createClient } from 'graphql-ws';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { WebSocket } from 'ws';
@@ -24,6 +25,11 @@ beforeEach(async () => {
 });
 afterAll(() => app[Symbol.asyncDispose]());
 
+/** A name a port: cookies know none. */
+function cookieName(url: string): string {
+  return `runtide_session_${new URL(url).port}`;
+}
+
 async function trade(token: unknown, headers: Record<string, string> = {}) {
   const answer = await send(app.url, '/api/auth/sign-in-link', {
     method: 'POST',
@@ -31,7 +37,7 @@ async function trade(token: unknown, headers: Record<string, string> = {}) {
     body: JSON.stringify({ token }),
   });
   const [cookie] = answer.headers['set-cookie'] ?? [];
-  const session = cookie ? /^runtide_session=([^;]*)/.exec(cookie)?.[1] : undefined;
+  const session = cookie ? /^runtide_session_\d+=([^;]*)/.exec(cookie)?.[1] : undefined;
   if (session) secrets.push(session);
   return { ...answer, cookie, session, body: JSON.parse(answer.text) as { errors?: { extensions: object }[] } };
 }
@@ -39,7 +45,7 @@ async function trade(token: unknown, headers: Record<string, string> = {}) {
 async function viewer(session: string | undefined, headers: Record<string, string> = {}) {
   const answer = await send(app.url, '/graphql', {
     method: 'POST',
-    headers: { 'content-type': 'application/json', cookie: `runtide_session=${session}`, ...headers },
+    headers: { 'content-type': 'application/json', cookie: `${cookieName(app.url)}=${session}`, ...headers },
     body: '{"query": "{ viewer { name } }"}',
   });
   return (JSON.parse(answer.text) as { data?: { viewer: { name: string } | null } }).data?.viewer?.name ?? null;
@@ -122,7 +128,8 @@ test('the cookie is out of reach of scripts and other sites, and goes over TLS w
   const expires = Date.parse(/Expires=([^;]+)/.exec(cookie ?? '')?.[1] ?? '');
   expect(Math.abs(expires - Date.now() - 86_400_000)).toBeLessThan(60_000);
   const { sessionCookie } = await import('../../src/http/credentials.ts');
-  expect(sessionCookie('x', new Date(), true)).toMatch(/; Secure/);
+  const request = { headers: { host: 'runs.example.org' } } as IncomingMessage;
+  expect(sessionCookie(request, 'x', new Date(), true)).toMatch(/^runtide_session=x; .*; Secure/);
 });
 
 test('the session holds for HTTP and WebSocket, with the origins that are ours alone', async () => {
@@ -137,7 +144,7 @@ test('the session holds for HTTP and WebSocket, with the origins that are ours a
     method: 'POST',
     headers: {
       'content-type': 'application/json',
-      cookie: `runtide_session=${session}`,
+      cookie: `${cookieName(app.url)}=${session}`,
       origin: 'https://evil.example',
     },
     body: '{"query": "mutation { createProject(input: { name: \\"forged\\" }) { project { id } } }"}',
@@ -151,7 +158,7 @@ test('the session holds for HTTP and WebSocket, with the origins that are ours a
     retryAttempts: 0,
     webSocketImpl: class extends WebSocket {
       constructor(url: string, protocols: string) {
-        super(url, protocols, { headers: { cookie: `runtide_session=${session}`, origin: app.url } });
+        super(url, protocols, { headers: { cookie: `${cookieName(app.url)}=${session}`, origin: app.url } });
       }
     },
   });
@@ -178,13 +185,13 @@ test('signing out ends the session, here and in the browser', async () => {
   const signOut = (headers: Record<string, string>) =>
     send(app.url, '/api/auth/sign-out', {
       method: 'POST',
-      headers: { cookie: `runtide_session=${session}`, ...headers },
+      headers: { cookie: `${cookieName(app.url)}=${session}`, ...headers },
     });
   expect((await signOut({ origin: 'https://evil.example' })).status).toBe(403);
   expect(await viewer(session)).toBe('tester');
   const answer = await signOut({});
   expect(answer.status).toBe(200);
-  expect(answer.headers['set-cookie']?.[0]).toMatch(/^runtide_session=; .*Expires=Thu, 01 Jan 1970/);
+  expect(answer.headers['set-cookie']?.[0]).toMatch(/^runtide_session_\d+=; .*Expires=Thu, 01 Jan 1970/);
   await until(async () => (await viewer(session)) === null, 'the session is over', 1_500);
   // Twice is once.
   expect((await signOut({})).status).toBe(200);
@@ -196,7 +203,7 @@ test('a key and a session that are sent together: the key decides, and a wrong o
     method: 'POST',
     headers: {
       'content-type': 'application/json',
-      cookie: `runtide_session=${session}`,
+      cookie: `${cookieName(app.url)}=${session}`,
       authorization: `Bearer ${makeToken('key')}`,
     },
     body: '{"query": "{ viewer { name } }"}',

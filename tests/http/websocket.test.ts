@@ -138,14 +138,16 @@ describe('operations', () => {
   });
 
   test('errors of resolvers have their code and a request id', async () => {
-    await using socket = await open({});
-    socket.say(subscribe('a', '{ workspace(slug: "personal") { id } }'));
+    await using socket = await open();
+    socket.say(subscribe('a', '{ workspace(slug: "personal") { projects(first: 0) { totalCount } } }'));
     expect(await socket.hear()).toMatchObject({
       id: 'a',
       type: 'next',
       payload: {
         data: { workspace: null },
-        errors: [{ path: ['workspace'], extensions: { code: 'UNAUTHENTICATED', requestId: expect.any(String) } }],
+        errors: [
+          { path: ['workspace', 'projects'], extensions: { code: 'INVALID_INPUT', requestId: expect.any(String) } },
+        ],
       },
     });
   });
@@ -364,11 +366,11 @@ describe('who may connect', () => {
     }
   });
 
-  test('without one there is what is open to anyone', async () => {
-    for (const params of [null, {}, { authorization: null }, { other: 1 }]) {
-      await using socket = await open(params);
-      socket.say(subscribe('a', '{ server { version } viewer { id } }'));
-      expect(await socket.hear()).toMatchObject({ payload: { data: { viewer: null } } });
+  test('without one the socket is closed with 4401', async () => {
+    for (const payload of [undefined, {}, { authorization: null }, { other: 1 }]) {
+      const socket = await connect();
+      socket.say({ type: 'connection_init', payload });
+      expect((await socket.closed).code).toBe(4401);
     }
   });
 
@@ -387,8 +389,8 @@ describe('who may connect', () => {
     const { sessionToken } = await signInByLink(db, link, from);
     for (const headers of [
       { authorization: `Bearer ${app.apiKey}` },
-      { cookie: `runtide_session=${sessionToken}`, origin: app.url },
-      { cookie: `a=b; runtide_session=${sessionToken}; c=d`, origin: PAGE },
+      { cookie: `runtide_session_${new URL(app.url).port}=${sessionToken}`, origin: app.url },
+      { cookie: `a=b; runtide_session_${new URL(app.url).port}=${sessionToken}; c=d`, origin: PAGE },
     ]) {
       await using socket = await open({}, { headers });
       socket.say(subscribe('a', '{ viewer { name } }'));
@@ -419,7 +421,7 @@ describe('a credential that ends', () => {
     const { sessionToken } = await signInByLink(db, link, from);
     const sockets = await Promise.all([
       ...keys.map((key) => watching({ authorization: `Bearer ${key}` })),
-      watching({}, { cookie: `runtide_session=${sessionToken}` }),
+      watching({}, { cookie: `runtide_session_${new URL(app.url).port}=${sessionToken}` }),
     ]);
     const since = Date.now();
     const update = (secret: string, data: object) =>
@@ -501,7 +503,7 @@ test('a socket that never says who it is is closed with 4408', async () => {
 
 test('a stop tells every client to go on elsewhere', async () => {
   const own = await startApp();
-  const socket = await open({}, { to: own });
+  const socket = await open({ authorization: `Bearer ${own.apiKey}` }, { to: own });
   await own[Symbol.asyncDispose]();
   expect((await socket.closed).code).toBe(1001);
 });

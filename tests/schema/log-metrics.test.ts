@@ -510,3 +510,16 @@ test('a batch costs one statement, and the credential one more at most once a se
   });
   expect(look.statements.filter((text) => !/api_key|INSERT INTO journal/.test(text)).length).toBeLessThanOrEqual(2);
 });
+
+test('a number beyond the range of floats is refused, not taken for infinity', async () => {
+  const runId = await app.createRun();
+  const response = await fetch(`${app.url}/graphql`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json', authorization: `Bearer ${app.apiKey}` },
+    body: `{"query": "mutation($m: [MetricColumnsInput!]) { logMetrics(input: { runId: \\"${runId}\\", metrics: $m }) { accepted } }",
+            "variables": {"m": [{"name": "huge", "steps": [1, 2], "values": [1e308, 1e400]}]}}`,
+  });
+  const { errors } = (await response.json()) as { errors: { message: string; extensions: object }[] };
+  expect(errors[0]?.extensions).toMatchObject({ code: 'INVALID_INPUT', field: 'metrics[0].values', index: 1 });
+  expect(errors[0]?.message).toMatch(/out of the range/);
+});
