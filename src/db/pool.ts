@@ -43,7 +43,10 @@ export function createPool({ connectionString, size, log }: PoolOptions): pg.Poo
       : { options: `-c search_path=${pg.escapeIdentifier(schema).replaceAll(' ', '\\ ')}` }),
   });
   // A connection that dies while idle is the pool's to replace; without a listener it would end the process.
-  pool.on('error', (error) => log.warn({ err: error }, 'an idle database connection was lost'));
+  // (Not the error as a whole: pg hangs the client on it, with all that it knows.)
+  pool.on('error', ({ message, code }: Error & { code?: string }) => {
+    if (!pool.ending) log.warn({ reason: message, code }, 'an idle database connection was lost');
+  });
   return pool;
 }
 

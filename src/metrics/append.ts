@@ -1,10 +1,12 @@
-// The append: one statement and one commit, in which the writer's row accepts the batch number if it is new, the run's
-// head moves, and the journal row is inserted. Whole or not at all; the answer leaves after the commit.
+// The append: one statement and one commit for a group of batches, each of another run, in which the writer's row
+// accepts the batch number if it is new, the run's head moves, and the journal row is inserted. Whole or not at all; the
+// answer leaves after the commit, to each batch its own. Who is in a group with whom is said by groups.ts.
 import type pg from 'pg';
 import { notFound } from '../access/access.ts';
 import { invalidInput, RuntideError } from '../errors.ts';
 import type { Batch } from './batch.ts';
 import { encodeColumns } from './codec.ts';
+import { ALONE, createGroups, type Member } from './groups.ts';
 
 export interface AppendInput {
   runId: string;
@@ -37,16 +39,56 @@ export async function appendBatch(pool: pg.Pool, input: AppendInput): Promise<Ap
   const { pointCount } = input.batch;
   // Again where the reason is gone by now: a number that was above a writer's window may have come into it meanwhile.
   for (let tries = 0; tries < 3; tries++) {
-    const { rows } = await pool.query<{ sequence: number; attempt: number; asleep: boolean }>({
-      name: 'append',
-      text: APPEND,
+    const accepted = await groupsOf(pool)({
+      runId,
       values: [runId, writer?.id ?? null, writer?.batch ?? null, attempt, input.alive, pointCount, payload],
+      bytes: payload.length,
     });
-    if (rows[0]) return { duplicate: false, ...rows[0], pointCount, payload };
+    if (accepted) return { duplicate: false, ...accepted, pointCount, payload };
     const refused = await explain(pool, input);
     if (refused) return { duplicate: true, ...refused, asleep: false, pointCount, payload };
   }
   throw new RuntideError('UNAVAILABLE', 'the batch could not be placed: send it again', { retryAfterMs: 100 });
+}
+
+interface Accepted {
+  sequence: number;
+  attempt: number;
+  asleep: boolean;
+}
+
+interface Row extends Member {
+  values: unknown[];
+}
+
+const groups = new WeakMap<pg.Pool, (row: Row) => Promise<Accepted | null>>();
+
+function groupsOf(pool: pg.Pool): (row: Row) => Promise<Accepted | null> {
+  const found = groups.get(pool) ?? createGroups<Row, Accepted | null>((group) => appendGroup(pool, group));
+  groups.set(pool, found);
+  return found;
+}
+
+/** Of batches of different runs, for each what it became, or null where nothing was inserted. */
+async function appendGroup(pool: pg.Pool, group: readonly Row[]): Promise<(Accepted | null | typeof ALONE)[]> {
+  const [only] = group;
+  // Measured: a payload in an array goes as text, and is slow past a few KB.
+  const { rows } = await pool.query<Partial<Accepted> & { run_id: string }>(
+    group.length === 1
+      ? { name: 'append', text: APPEND_ONE, values: only!.values }
+      : {
+          name: 'append group',
+          text: APPEND_MANY,
+          values: only!.values.map((_, column) => group.map(({ values }) => values[column])),
+        },
+  );
+  const byRun = new Map(rows.map((row) => [row.run_id, row]));
+  return group.map(({ runId }) => {
+    const { sequence, attempt, asleep } = byRun.get(runId) ?? {};
+    if (sequence != null && attempt != null) return { sequence, attempt, asleep: asleep === true };
+    // Somebody else had its head, or it has none.
+    return group.length > 1 && !byRun.has(runId) ? ALONE : null;
+  });
 }
 
 /** Why nothing was inserted: a duplicate is returned, a wrong batch thrown, and null means that it is right by now. */
@@ -84,13 +126,16 @@ async function explain(pool: pg.Pool, input: AppendInput): Promise<{ sequence: n
 // once one is accepted. A writer that is not there yet may begin with any number of its first window; a row is never
 // deleted, so a look in the statement's snapshot is enough for the others. (As EXISTS the look may be planned as a hash of
 // the whole table, and a plan is kept: 4 ms a batch instead of 0.1 with 20,000 writers not yet analyzed.)
-const APPEND = `
+// The heads are locked first. A group passes over those that others have, so that nobody in it waits for them.
+const append = (input: string, which: string, lock: string) => `
 WITH input AS (
-  SELECT $1::uuid AS run_id, $2::text AS writer, $3::bigint AS batch, $4::int AS attempt,
-         $5::boolean AS alive, $6::int AS point_count, $7::bytea AS payload
+  ${input}
+), locked AS (
+  SELECT h.run_id, h.attempt FROM run_head h WHERE h.run_id ${which}
+  FOR NO KEY UPDATE ${lock}
 ), valid AS (
   SELECT i.run_id, i.writer, i.batch, coalesce(i.attempt, h.attempt) AS attempt, i.alive, i.point_count, i.payload
-  FROM input i JOIN run_head h ON h.run_id = i.run_id
+  FROM input i JOIN locked h ON h.run_id = i.run_id
   WHERE coalesce(i.attempt, h.attempt) BETWEEN 1 AND h.attempt
 ), counted AS (
   INSERT INTO run_writer AS w (run_id, writer, base, accepted, batch)
@@ -121,6 +166,20 @@ WITH input AS (
   INSERT INTO journal (run_id, sequence, attempt, point_count, payload)
   SELECT run_id, sequence, attempt, point_count, payload FROM moved
 )
-SELECT sequence, attempt,
-       alive AND EXISTS (SELECT FROM run r WHERE r.id = run_id AND r.status IN ('PENDING', 'CRASHED')) AS asleep
-FROM moved`;
+SELECT l.run_id, m.sequence, m.attempt,
+       m.alive AND (SELECT r.status IN ('PENDING', 'CRASHED') FROM run r WHERE r.id = l.run_id) AS asleep
+FROM locked l LEFT JOIN moved m ON m.run_id = l.run_id`;
+
+const APPEND_ONE = append(
+  `SELECT $1::uuid AS run_id, $2::text AS writer, $3::bigint AS batch, $4::int AS attempt,
+         $5::boolean AS alive, $6::int AS point_count, $7::bytea AS payload`,
+  '= $1',
+  '',
+);
+
+const APPEND_MANY = append(
+  `SELECT * FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::int[], $5::boolean[], $6::int[], $7::bytea[])
+         AS given (run_id, writer, batch, attempt, alive, point_count, payload)`,
+  '= ANY($1)',
+  'SKIP LOCKED',
+);

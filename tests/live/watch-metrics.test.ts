@@ -131,28 +131,28 @@ test('on a bus that loses, repeats and reorders, every subscriber gets each batc
 test('subscribers that stop and go on by cursor, again and again, together miss nothing', async () => {
   bus.weather = STORMY;
   const runId = await rows.insertRun();
-  let writing = true;
+  let cuts = 0;
+  let total = Infinity;
   const writer = (async () => {
-    for (const n of upTo(300)) await log(runId, point(n));
-    writing = false;
+    let n = 0;
+    while (cuts < 30) await log(runId, point(++n));
+    // Known before the last one comes, so that nobody waits for another.
+    total = n + 1;
+    await log(runId, point(total));
   })();
   const values: number[] = [];
-  let after = 0;
-  let cuts = 0;
-  while (writing || after < 300) {
+  for (let after = 0; after < total; cuts++) {
     const one = await watch([{ runId, after }]);
-    for (let left = random.integer(1, 6); left > 0 && after < 300; left--) {
+    for (let left = random.integer(1, 6); left > 0 && after < total; left--) {
       const event = await next(one);
       if (event.kind === 'reset') throw new Error(event.reason);
-      values.push(...event.metrics.flatMap((metric) => [...metric.values]));
+      for (const metric of event.metrics) values.push(...metric.values);
       after = Number(event.cursor);
     }
     await one.return!();
-    cuts++;
   }
   await writer;
-  expect(cuts).toBeGreaterThan(3);
-  expect(values).toEqual(upTo(300));
+  expect(values).toEqual(upTo(total));
 });
 
 test('what the bus lost altogether is covered by the look at the heads within about a second', async () => {
@@ -259,7 +259,8 @@ describe('a slow reader', () => {
       delivered = Number((await next(fast)).cursor);
     }
     expect(delivered).toBe(60);
-    expect(buffers() - before).toBeLessThan(4 * WAITING_BYTES);
+    // What was let go is given back by and by.
+    await until(() => buffers() - before < 4 * WAITING_BYTES, `${before} bytes at first, now ${buffers()}`);
     const seen: number[] = [];
     for (let cursor = 0; cursor < 60;) {
       const event = await next(slow);

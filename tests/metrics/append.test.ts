@@ -8,6 +8,7 @@ import { RuntideError } from '../../src/errors.ts';
 import { WINDOW } from '../../src/metrics/append.ts';
 import { decodeColumns } from '../../src/metrics/codec.ts';
 import { readHeads } from '../../src/metrics/heads.ts';
+import { countSql } from '../support/count-sql.ts';
 import { silentLog } from '../support/log.ts';
 import { createRandom, testRandom } from '../support/random.ts';
 import { append, columns, openRunRows, type RunRows } from '../support/run-rows.ts';
@@ -224,6 +225,94 @@ describe('what it refuses', () => {
     const { attempt, duplicate } = await append(rows.pool, runId, content(0, 1), { writer: { id: 'w', batch: 1 } });
     expect({ attempt, duplicate }).toEqual({ attempt: 2, duplicate: false });
   });
+});
+
+describe('batches of several runs at once', () => {
+  test('are one commit, and each gets its own answer, whatever its neighbours get', async () => {
+    const runIds = await Promise.all(upTo(12).map(() => rows.insertRun()));
+    const [duplicate, ahead, ended, ...fine] = runIds as [string, string, string, ...string[]];
+    await send(duplicate, 'w', 1);
+    await rows.pool.query('DELETE FROM run_head WHERE run_id = $1', [ended]);
+    const { result, statements } = await countSql(rows.pool, () =>
+      Promise.allSettled([
+        ...fine.map((runId) => send(runId, 'w', 1)),
+        send(duplicate, 'w', 1),
+        send(ahead, 'w', 65),
+        send(ended, 'w', 1),
+      ]),
+    );
+    expect(result.slice(0, 9)).toMatchObject(
+      fine.map(() => ({ status: 'fulfilled', value: { duplicate: false, sequence: 1 } })),
+    );
+    expect(result.slice(9)).toMatchObject([
+      { status: 'fulfilled', value: { duplicate: true, sequence: 1 } },
+      { status: 'rejected', reason: { code: 'CONFLICT' } },
+      { status: 'rejected', reason: { code: 'NOT_FOUND' } },
+    ]);
+    // One that writes, one that looks once more for the head that is not there; and for each of the last three, why it
+    // was not taken.
+    expect(statements.filter((text) => text.includes('INSERT INTO journal'))).toHaveLength(2);
+    expect(statements).toHaveLength(5);
+    for (const runId of fine) expect(await stored(runId)).toMatchObject({ sequences: [1], values: [1], head: 1 });
+    expect(await stored(ahead)).toMatchObject({ sequences: [], head: 0 });
+  });
+
+  test('wait for nobody: one whose head somebody else has goes on alone', async () => {
+    const runIds = await Promise.all(upTo(5).map(() => rows.insertRun()));
+    const holder = await rows.pool.connect();
+    try {
+      await holder.query('BEGIN');
+      await holder.query('SELECT 1 FROM run_head WHERE run_id = $1 FOR UPDATE', [runIds[0]]);
+      const [held, ...others] = runIds.map((runId) => send(runId, 'w', 1));
+      expect(await Promise.all(others)).toMatchObject(others.map(() => ({ duplicate: false, sequence: 1 })));
+      await holder.query('COMMIT');
+      expect(await held).toMatchObject({ duplicate: false, sequence: 1 });
+    } finally {
+      holder.release();
+    }
+  });
+
+  test('sent by two processes to the same runs, in any order, do not wait in a circle', async () => {
+    const random = testRandom();
+    const runIds = await Promise.all(upTo(8).map(() => rows.insertRun()));
+    const pools = [0, 1].map(() => createPool({ connectionString: rows.databaseUrl, size: 6, log: silentLog }));
+    try {
+      await Promise.all(
+        pools.map(async (pool, writer) => {
+          for (const batch of upTo(40))
+            await Promise.all(
+              random
+                .shuffled(runIds)
+                .map((runId) => append(pool, runId, content(writer, batch), { writer: { id: `w${writer}`, batch } })),
+            );
+        }),
+      );
+      for (const runId of runIds) expect((await stored(runId)).sequences).toEqual(upTo(80));
+    } finally {
+      for (const pool of pools) await pool.end();
+    }
+  });
+});
+
+test('what cannot be sent to the database within two seconds is said to be', async () => {
+  const stuck = await rows.insertRun();
+  const holder = await rows.pool.connect();
+  try {
+    await holder.query('BEGIN');
+    await holder.query('SELECT 1 FROM run_head WHERE run_id = $1 FOR UPDATE', [stuck]);
+    const began = performance.now();
+    const sent = upTo(6).map((batch) => send(stuck, 'w', batch));
+    const answers = Promise.allSettled(sent);
+    await expect(sent[5]).rejects.toMatchObject({ code: 'UNAVAILABLE', details: { retryAfterMs: 1_000 } });
+    expect(performance.now() - began).toBeLessThan(3_000);
+    await holder.query('COMMIT');
+    const outcomes = (await answers).map(({ status }) => status);
+    expect(outcomes).toEqual([...Array(4).fill('fulfilled'), 'rejected', 'rejected']);
+    expect((await stored(stuck)).sequences).toEqual(upTo(4));
+    expect(await send(stuck, 'w', 6)).toMatchObject({ duplicate: false });
+  } finally {
+    holder.release();
+  }
 });
 
 test('only the newest attempt lives by what it sends, and nothing does that was delivered late or twice', async () => {

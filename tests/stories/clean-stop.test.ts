@@ -166,7 +166,7 @@ describe('on a database of its own', () => {
       await holder!.query('BEGIN');
       await holder!.query('SELECT 1 FROM run_head WHERE run_id = $1 FOR UPDATE', [runId]);
       const accepts = ['application/json', 'application/json, text/event-stream'];
-      const answers = Array.from({ length: 8 }, async (_, step) => {
+      const answers = Array.from({ length: 4 }, async (_, step) => {
         const response = await fetch(`${url}/graphql`, {
           method: 'POST',
           headers: {
@@ -186,7 +186,7 @@ describe('on a database of its own', () => {
           `SELECT count(*)::int AS waiting FROM pg_stat_activity
            WHERE datname = current_database() AND wait_event_type = 'Lock'`,
         );
-        return (rows[0] as { waiting: number }).waiting === 8;
+        return (rows[0] as { waiting: number }).waiting === 4;
       }, 'all wait');
       const ended = server.end('SIGTERM');
       await until(() => server.output().includes('Stopping'), 'it stops');
@@ -200,7 +200,7 @@ describe('on a database of its own', () => {
       );
       await holder!.query('COMMIT');
       const released = performance.now();
-      expect(await Promise.all(answers)).toEqual(Array(8).fill(true));
+      expect(await Promise.all(answers)).toEqual(Array(4).fill(true));
       expect(await ended).toBe(0);
       // Connections that are kept alive do not hold it up.
       expect(performance.now() - released).toBeLessThan(2_000);
@@ -284,7 +284,7 @@ test('told to stop at any moment of its start, it leaves nothing either', { time
   const home = await makeHome();
   try {
     // The first start, which makes the database, and later ones.
-    for (let round = 0; round < 8; round++) {
+    for (let round = 0; round < 6; round++) {
       const child = spawn(process.execPath, [MAIN], { cwd: home, env: serverEnv(home) });
       child.stdout.resume();
       let errors = '';
