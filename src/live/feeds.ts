@@ -3,7 +3,7 @@
 import type pg from 'pg';
 import type { Bus } from '../bus/bus.ts';
 import type { Log } from '../db/pool.ts';
-import { decodeColumns, decodedBytes } from '../metrics/codec.ts';
+import { decodeColumns, decodedBytes } from '../metrics/codec/columns.ts';
 import type { MetricColumns } from '../metrics/columns.ts';
 import { readHeads } from '../metrics/heads.ts';
 import { type BatchMessage, batchesChannel, readBatchMessage } from '../metrics/publish.ts';

@@ -4,7 +4,7 @@
 // it is dropped, and read from the journal when the reader comes back.
 import type pg from 'pg';
 import { isUnavailable } from '../db/pool.ts';
-import { decodeColumns, decodedBytes } from '../metrics/codec.ts';
+import { decodeColumns, decodedBytes } from '../metrics/codec/columns.ts';
 import type { MetricColumns } from '../metrics/columns.ts';
 import { readHeads } from '../metrics/heads.ts';
 import type { FeedBatch, Feeds } from './feeds.ts';

@@ -5,7 +5,7 @@ import type pg from 'pg';
 import { notFound } from '../access/access.ts';
 import { invalidInput, RuntideError } from '../errors.ts';
 import type { Batch } from './batch.ts';
-import { encodeColumns } from './codec.ts';
+import { encodeColumns } from './codec/columns.ts';
 import { ALONE, createGroups, type Member } from './groups.ts';
 
 export interface AppendInput {

@@ -2,10 +2,10 @@
 // whatever the number of runs. All is decoded from the journal here; callers see series, cursors and summaries.
 import type pg from 'pg';
 import { invalidInput, RuntideError } from '../errors.ts';
-import { type Buckets, bucketsOf, type Summary, summaryOf } from './buckets.ts';
-import { decodeColumns } from './codec.ts';
+import { type Buckets, bucketsOf, type Summary, summaryOf } from './chart/buckets.ts';
+import { decodeColumns } from './codec/columns.ts';
 import type { MetricColumns, Points, Repeats } from './columns.ts';
-import { type Batch, byTime, lineOf, mergeBatches, type Series } from './line.ts';
+import { type Batch, byTime, lineOf, mergeBatches, type Series } from './chart/line.ts';
 
 export interface MetricSelector {
   name: string;

@@ -7,7 +7,7 @@ import { openHttpServer } from '../../src/http/server.ts';
 import { send } from '../support/send.ts';
 
 const PAGE = 'https://pages.example.org';
-const BUILD = new URL('../../web/build/', import.meta.url);
+const BUILD = new URL('../../web/build', import.meta.url);
 
 let app: App;
 beforeAll(async () => {

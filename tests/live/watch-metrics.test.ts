@@ -4,7 +4,7 @@ import { runInNewContext } from 'node:vm';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { createFeeds, type Feeds } from '../../src/live/feeds.ts';
 import { type MetricSelector, type MetricsEvent, WAITING_BYTES, watchMetrics } from '../../src/live/watch-metrics.ts';
-import { decodeColumns } from '../../src/metrics/codec.ts';
+import { decodeColumns } from '../../src/metrics/codec/columns.ts';
 import type { MetricColumns } from '../../src/metrics/columns.ts';
 import { publishBatch } from '../../src/metrics/publish.ts';
 import { until } from '../support/client.ts';

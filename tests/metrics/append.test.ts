@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createPool, isUnavailable } from '../../src/db/pool.ts';
 import { RuntideError } from '../../src/errors.ts';
 import { WINDOW } from '../../src/metrics/append.ts';
-import { decodeColumns } from '../../src/metrics/codec.ts';
+import { decodeColumns } from '../../src/metrics/codec/columns.ts';
 import { readHeads } from '../../src/metrics/heads.ts';
 import { countSql } from '../support/count-sql.ts';
 import { silentLog } from '../support/log.ts';

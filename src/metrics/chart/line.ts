@@ -2,7 +2,7 @@
 // it takes batches by sequence and refuses another order. What was merged before (folded) is one more batch in front:
 // merging it with the rest gives what merging everything at once would.
 
-import type { Metadata, MetricColumns, Points, Repeats } from './columns.ts';
+import type { Metadata, MetricColumns, Points, Repeats } from '../columns.ts';
 
 export interface Batch {
   sequence: number;

@@ -1,6 +1,6 @@
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import type { Points } from '../../src/metrics/columns.ts';
+import type { Points } from '../../../src/metrics/columns.ts';
 import {
   COARSE_BYTES,
   decodeCoarse,
@@ -8,7 +8,7 @@ import {
   decodeRollups,
   encodeEntries,
   encodeRollups,
-} from '../../src/metrics/rollup-codec.ts';
+} from '../../../src/metrics/codec/rollups.ts';
 import {
   concatEntries,
   entriesOf,
@@ -16,10 +16,10 @@ import {
   mergeEntries,
   newEntries,
   sliceEntries,
-} from '../../src/metrics/rollup.ts';
-import type { Entries } from '../../src/metrics/rollup.ts';
-import { anyChanges, changed, errorOf, undetected, isDamage, sealed } from './damage.ts';
-import { anyPoints, anyStep, anyValue } from './points.ts';
+} from '../../../src/metrics/chart/rollup.ts';
+import type { Entries } from '../../../src/metrics/chart/rollup.ts';
+import { anyChanges, changed, errorOf, undetected, isDamage, sealed } from '../codec/damage.ts';
+import { anyPoints, anyStep, anyValue } from '../points.ts';
 
 const { MAX_SAFE_INTEGER, MIN_SAFE_INTEGER, MAX_VALUE } = Number;
 

@@ -1,4 +1,4 @@
-// One column of steps or times in a payload (layout: codec.ts): the densest of four ways that is exact. It refuses what
+// One column of steps or times in a payload (layout: columns.ts): the densest of four ways that is exact. It refuses what
 // is not a safe integer, writing and reading.
 
 import { damaged, readSigned, skip, writeSigned } from './bytes.ts';

@@ -2,7 +2,7 @@
 // An entry of entries is the entry of all their points, so that charts are drawn from whichever level is fine enough.
 // Pure; columns rather than objects, since a chart goes through thousands.
 
-import type { Points } from './columns.ts';
+import type { Points } from '../columns.ts';
 import { addEntries, addPoints, clear, meanOf, newTally } from './tally.ts';
 import type { Tally } from './tally.ts';
 

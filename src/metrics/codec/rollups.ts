@@ -7,11 +7,11 @@
 //    5  u32  length of the body
 //    9  the body
 //         varint  number of entries (n)
-//         first steps, first times                                       as in codec.ts: u8 how they are stored, column
+//         first steps, first times                                       as in columns.ts: u8 how they are stored, column
 //         last steps − first steps, last times − first times, min times − first times, max times − last times,
 //         counts, non-finite counts, min steps − first steps, max steps − first steps          differences, see below
 //         u8      1 when times are ordered in all entries, else 0 and n bytes
-//         first, last, min, max, mean                                    as in codec.ts: u8 flags, column
+//         first, last, min, max, mean                                    as in columns.ts: u8 flags, column
 //   differences: u8 0, signed: all are this one · u8 1, signed first, n − 1 × signed (difference − first)
 //                · u8 2, n × float64: the column itself, for differences past 2^53 − 1
 //
@@ -34,8 +34,8 @@ import { SEAL_BYTES, VARINT_BYTES } from './bytes.ts';
 import type { Reader, Writer } from './bytes.ts';
 import { findFloats, readFloats, writeFloats } from './packed-floats.ts';
 import { findIntegers, NOTHING_BEFORE, readIntegers, writeIntegers } from './packed-integers.ts';
-import { mergeEach } from './rollup.ts';
-import type { Entries } from './rollup.ts';
+import { mergeEach } from '../chart/rollup.ts';
+import type { Entries } from '../chart/rollup.ts';
 
 const VERSION = 1;
 const HEADER_BYTES = SEAL_BYTES + 4;

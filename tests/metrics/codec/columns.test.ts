@@ -1,10 +1,10 @@
 import { crc32 } from 'node:zlib';
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { RuntideError } from '../../src/errors.ts';
-import { decodeColumns, encodeColumns } from '../../src/metrics/codec.ts';
-import type { MetricColumns } from '../../src/metrics/columns.ts';
-import { anyMetrics, plain } from './points.ts';
+import { RuntideError } from '../../../src/errors.ts';
+import { decodeColumns, encodeColumns } from '../../../src/metrics/codec/columns.ts';
+import type { MetricColumns } from '../../../src/metrics/columns.ts';
+import { anyMetrics, plain } from '../points.ts';
 
 /** A loss curve as training logs it: 32-bit values, a step a call, about 100 ms apart. */
 function lossCurves(metrics: number, points: number): MetricColumns[] {

@@ -6,8 +6,8 @@
 // Points (integers as in bytes.ts)
 //    0  u8   version, 1
 //    1  u32  CRC-32, seeded with the version, of everything after it
-//    5  varint  number of points; u8 flags, as of a metric in codec.ts
-//       pieces, which unpacked and put together are steps, times, values and metadata as in codec.ts:
+//    5  varint  number of points; u8 flags, as of a metric in columns.ts
+//       pieces, which unpacked and put together are steps, times, values and metadata as in columns.ts:
 //         varint  bytes, unpacked; varint bytes as they stand here in one zstd frame, or 0: they follow as they are
 
 import {
@@ -23,14 +23,14 @@ import {
   writeVarint,
 } from './bytes.ts';
 import type { Reader, Writer } from './bytes.ts';
-import { HAS_METADATA, readMetadata, STEPS_SHIFT, TIMES_SHIFT, writeMetadata } from './codec.ts';
-import type { Points, Repeats } from './columns.ts';
-import { slice } from './line.ts';
+import { HAS_METADATA, readMetadata, STEPS_SHIFT, TIMES_SHIFT, writeMetadata } from './columns.ts';
+import type { Points, Repeats } from '../columns.ts';
+import { slice } from '../chart/line.ts';
 import { findFloats, readFloats, WIDE, writeFloats } from './packed-floats.ts';
 import { findIntegers, NOTHING_BEFORE, readIntegers, writeIntegers } from './packed-integers.ts';
-import { decodeRollups as decodeLevels, encodeRollups } from './rollup-codec.ts';
-import { entriesOf, mergeEntries } from './rollup.ts';
-import type { Entries } from './rollup.ts';
+import { decodeRollups as decodeLevels, encodeRollups } from './rollups.ts';
+import { entriesOf, mergeEntries } from '../chart/rollup.ts';
+import type { Entries } from '../chart/rollup.ts';
 import { compress, decompress } from './zstd.ts';
 
 /** A segment has at most this many points. */

@@ -39,7 +39,7 @@ import {
 import type { Reader, Writer } from './bytes.ts';
 import { findIntegers, NOTHING_BEFORE, readIntegers, writeIntegers } from './packed-integers.ts';
 import { findFloats, readFloats, writeFloats } from './packed-floats.ts';
-import type { Metadata, MetricColumns } from './columns.ts';
+import type { Metadata, MetricColumns } from '../columns.ts';
 import { compress, decompress } from './zstd.ts';
 
 const VERSION = 1;

@@ -1,9 +1,9 @@
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import type { Metadata, MetricColumns, Points, Repeats } from '../../src/metrics/columns.ts';
-import { byTime, lineOf, mergeBatches } from '../../src/metrics/line.ts';
-import type { Batch, Series } from '../../src/metrics/line.ts';
-import { rowsOf } from './points.ts';
+import type { Metadata, MetricColumns, Points, Repeats } from '../../../src/metrics/columns.ts';
+import { byTime, lineOf, mergeBatches } from '../../../src/metrics/chart/line.ts';
+import type { Batch, Series } from '../../../src/metrics/chart/line.ts';
+import { rowsOf } from '../points.ts';
 
 interface Row {
   step: number;

@@ -1,4 +1,4 @@
-// One column of values in a payload (layout: codec.ts): 32-bit where that loses nothing, one value where all are the
+// One column of values in a payload (layout: columns.ts): 32-bit where that loses nothing, one value where all are the
 // same, bytes shuffled so that zstd finds the signs and exponents side by side. Every float is allowed.
 
 import { skip } from './bytes.ts';

@@ -2,7 +2,7 @@
 // points (rollup.ts) are added in the metric's order, one after the other; the answer is the same however they were
 // grouped, but for the last digits of the mean. Only finite values take part; there is no value that it refuses.
 
-import type { Points } from './columns.ts';
+import type { Points } from '../columns.ts';
 import type { Entries } from './rollup.ts';
 
 export interface Tally {

@@ -1,14 +1,14 @@
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { RuntideError } from '../../src/errors.ts';
-import { bucketsOf } from '../../src/metrics/buckets.ts';
-import type { Buckets } from '../../src/metrics/buckets.ts';
-import type { Points } from '../../src/metrics/columns.ts';
-import { bucketsOfEntries, chooseLevel } from '../../src/metrics/draw.ts';
-import type { Drawn } from '../../src/metrics/draw.ts';
-import { concatEntries, entriesOf, mergeEach, newEntries } from '../../src/metrics/rollup.ts';
-import { encodeSegment, decodeRollups, decodeSegmentPoints, splitSeries } from '../../src/metrics/segment.ts';
-import { anyStep, anyValue } from './points.ts';
+import { RuntideError } from '../../../src/errors.ts';
+import { bucketsOf } from '../../../src/metrics/chart/buckets.ts';
+import type { Buckets } from '../../../src/metrics/chart/buckets.ts';
+import type { Points } from '../../../src/metrics/columns.ts';
+import { bucketsOfEntries, chooseLevel } from '../../../src/metrics/chart/draw.ts';
+import type { Drawn } from '../../../src/metrics/chart/draw.ts';
+import { concatEntries, entriesOf, mergeEach, newEntries } from '../../../src/metrics/chart/rollup.ts';
+import { encodeSegment, decodeRollups, decodeSegmentPoints, splitSeries } from '../../../src/metrics/codec/segment.ts';
+import { anyStep, anyValue } from '../points.ts';
 
 type By = 'STEP' | 'TIME';
 

@@ -2,7 +2,7 @@
 // whole series. Pure and deterministic: the same points and the same question give the same answer. It refuses no
 // value; what the mean, minimum or maximum of no finite value would be is NaN in columns and null in a summary.
 
-import type { Points } from './columns.ts';
+import type { Points } from '../columns.ts';
 import { checkBuckets, draw, stripOfPoints } from './draw.ts';
 import type { Strip } from './draw.ts';
 import { countBelow } from './line.ts';

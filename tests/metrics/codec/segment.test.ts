@@ -1,18 +1,18 @@
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import type { Points } from '../../src/metrics/columns.ts';
-import { mergeBatches } from '../../src/metrics/line.ts';
-import { decodeEntries, encodeEntries } from '../../src/metrics/rollup-codec.ts';
-import { entriesOf, mergeEach } from '../../src/metrics/rollup.ts';
+import type { Points } from '../../../src/metrics/columns.ts';
+import { mergeBatches } from '../../../src/metrics/chart/line.ts';
+import { decodeEntries, encodeEntries } from '../../../src/metrics/codec/rollups.ts';
+import { entriesOf, mergeEach } from '../../../src/metrics/chart/rollup.ts';
 import {
   decodeRollups,
   decodeSegmentPoints,
   encodeSegment,
   SEGMENT_POINTS,
   splitSeries,
-} from '../../src/metrics/segment.ts';
+} from '../../../src/metrics/codec/segment.ts';
 import { anyChanges, changed, errorOf, undetected, isDamage, sealed } from './damage.ts';
-import { anyPoints, rowsOf } from './points.ts';
+import { anyPoints, rowsOf } from '../points.ts';
 
 const anySomePoints = anyPoints.filter(({ steps }) => steps.length > 0);
 

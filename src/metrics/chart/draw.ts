@@ -2,12 +2,12 @@
 // spike, at a cost of one look at each point or entry. Which to draw from is chosen here too. Pure; it refuses parts
 // that are out of order.
 
-import { invalidInput } from '../errors.ts';
+import { invalidInput } from '../../errors.ts';
 import type { Buckets } from './buckets.ts';
-import type { Points } from './columns.ts';
-import { FAN_IN } from './rollup-codec.ts';
+import type { Points } from '../columns.ts';
+import { FAN_IN } from '../codec/rollups.ts';
 import type { Entries } from './rollup.ts';
-import { FINE_POINTS } from './segment.ts';
+import { FINE_POINTS } from '../codec/segment.ts';
 import { addEntries, addPoints, clear, meanOf, newTally } from './tally.ts';
 import type { Tally } from './tally.ts';
 

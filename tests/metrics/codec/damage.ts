@@ -2,7 +2,7 @@
 
 import { crc32 } from 'node:zlib';
 import * as fc from 'fast-check';
-import { RuntideError } from '../../src/errors.ts';
+import { RuntideError } from '../../../src/errors.ts';
 
 export function errorOf(act: () => unknown): unknown {
   try {

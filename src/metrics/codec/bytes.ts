@@ -3,7 +3,7 @@
 // knows nothing of metrics.
 
 import { crc32 } from 'node:zlib';
-import { RuntideError } from '../errors.ts';
+import { RuntideError } from '../../errors.ts';
 
 export interface Writer {
   bytes: Buffer;

@@ -1,10 +1,10 @@
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { RuntideError } from '../../src/errors.ts';
-import { bucketsOf, summaryOf } from '../../src/metrics/buckets.ts';
-import type { BucketRequest, Buckets } from '../../src/metrics/buckets.ts';
-import type { Points } from '../../src/metrics/columns.ts';
-import { anyStep, anyValue } from './points.ts';
+import { RuntideError } from '../../../src/errors.ts';
+import { bucketsOf, summaryOf } from '../../../src/metrics/chart/buckets.ts';
+import type { BucketRequest, Buckets } from '../../../src/metrics/chart/buckets.ts';
+import type { Points } from '../../../src/metrics/columns.ts';
+import { anyStep, anyValue } from '../points.ts';
 
 const anySeries: fc.Arbitrary<Points> = fc
   .array(fc.tuple(anyStep, anyStep, anyValue), { maxLength: 60 })
