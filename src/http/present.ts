@@ -12,7 +12,11 @@ const MOST_MESSAGE = 1_000;
 export function present(error: GraphQLError, requestId: string, log: Log): GraphQLError {
   const cause = error.originalError;
   const ours = rootOf(cause);
-  if (ours) return rebuilt(error, ours.message, { code: ours.code, ...ours.details, requestId });
+  if (ours) {
+    // Damage that we noticed ourselves is told to the client, and somebody has to mend it.
+    if (ours.code === 'INTERNAL') log.error({ err: ours, requestId, path: error.path }, 'a request failed');
+    return rebuilt(error, ours.message, { code: ours.code, ...ours.details, requestId });
+  }
   // Without a cause, or with one of GraphQL's, the document, its variables, or an argument is wrong. Past those, GraphQL
   // complains of what resolvers return.
   const isGraphQLs = cause === undefined || cause instanceof GraphQLError;
