@@ -152,8 +152,9 @@ function reading(handler: Handler): Handler {
 
 const alive: Handler = reading((_, response) => sendText(response, 200, 'alive'));
 
+// Health too: what waits for a start to end asks it, and then goes on to the pages.
 const startingRoutes: Routes = {
-  exact: { '/healthz': alive },
+  exact: {},
   below: {
     '/': (_, response) => sendText(response.setHeader('retry-after', '1'), 503, 'Runtide is starting.'),
   },
