@@ -30,7 +30,7 @@ import { readCatalogue } from '../support/catalogue.ts';
 import { createDatabase } from '../support/database.ts';
 import { silentLog } from '../support/log.ts';
 
-const FOLDER = new URL('../../prisma/migrations', import.meta.url);
+const FOLDER = new URL('../../prisma/migrations/', import.meta.url);
 const names = readMigrations().map(({ name }) => name);
 
 /** `url` is of an empty database; `query` runs a statement in it (or in another), with rows as objects. */

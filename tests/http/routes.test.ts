@@ -7,7 +7,7 @@ import { openHttpServer } from '../../src/http/server.ts';
 import { send } from '../support/send.ts';
 
 const PAGE = 'https://pages.example.org';
-const BUILD = new URL('../../web/build', import.meta.url);
+const BUILD = new URL('../../web/build/', import.meta.url);
 
 let app: App;
 beforeAll(async () => {
@@ -82,7 +82,7 @@ describe('the pages', () => {
     '/app/%zz',
     '/app/_app/../../../package.json',
     `/app/${'a/'.repeat(4_000)}`,
-  ])('never leave their folder: %s', async (path) => {
+  ])('never leave their folder: %.60s', async (path) => {
     const answer = await send(app.url, path);
     expect(answer.text).not.toMatch(/"dependencies"|root:|RUNTIDE_/);
     expect([200, 400, 404, 503]).toContain(answer.status);
@@ -158,7 +158,7 @@ test('/healthz and /readyz say how it is', async () => {
   expect((await send(app.url, '/healthz', { method: 'HEAD' })).status).toBe(200);
 });
 
-test('a server that starts says 503 to everything but that it is alive', async () => {
+test('a server that starts says 503 to everything', async () => {
   const http = await openHttpServer({
     host: '127.0.0.1',
     port: 0,
@@ -169,11 +169,10 @@ test('a server that starts says 503 to everything but that it is alive', async (
   });
   const url = `http://127.0.0.1:${http.port}`;
   try {
-    for (const path of ['/', '/app/', '/graphql', '/metrics', '/readyz']) {
+    for (const path of ['/', '/app/', '/graphql', '/metrics', '/readyz', '/healthz']) {
       const answer = await send(url, path);
       expect([path, answer.status, answer.headers['retry-after']]).toEqual([path, 503, '1']);
     }
-    expect((await send(url, '/healthz')).status).toBe(200);
     const answer = await send(url, '/graphql', { headers: { connection: 'Upgrade', upgrade: 'websocket' } });
     expect(answer.status).toBe(503);
   } finally {
