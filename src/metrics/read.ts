@@ -28,6 +28,7 @@ export interface Chart extends Buckets {
   runId: string;
   name: string;
   tag: string;
+  repeats: Repeats;
   /** Null for the line over all attempts. */
   attempt: number | null;
   /** A subscription that begins here misses nothing and repeats nothing. */
@@ -46,12 +47,13 @@ export async function readCharts(pool: pg.Pool, request: ChartsRequest): Promise
     const rank = (one: StoredMetric) => selectors.findIndex((selector) => selects(selector, one.name, one.tag));
     const found = run.metrics.toSorted((a, b) => rank(a) - rank(b));
     return found.flatMap((metric) => {
-      const { name, tag } = metric;
+      const { name, tag, repeats } = metric;
       const drawn = request.attempts === 'EACH' ? metric.series : [{ attempt: null, ...lineOf(metric.series) }];
       return drawn.map((points) => ({
         runId,
         name,
         tag,
+        repeats,
         attempt: points.attempt,
         cursor: String(run.head),
         ...draw(points, run.startedAt, request),

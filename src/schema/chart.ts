@@ -4,6 +4,7 @@ import { invalidInput } from '../errors.ts';
 import { type Chart, readCharts } from '../metrics/read.ts';
 import { requireRuns } from '../runs/find.ts';
 import { builder } from './builder.ts';
+import { RepeatsType } from './metric.ts';
 
 const ChartX = builder.enumType('ChartX', {
   description: 'What a chart is drawn over.',
@@ -64,6 +65,7 @@ const ChartType = builder.objectRef<Chart>('Chart').implement({
     name: t.exposeString('name', { description: 'The name of the metric.' }),
     tag: t.exposeString('tag', { description: 'Its tag; "" is untagged.' }),
     attempt: t.exposeInt('attempt', { nullable: true, description: 'The attempt; null for the line.' }),
+    repeats: t.expose('repeats', { type: RepeatsType, description: 'What a second value at a step means.' }),
     exact: t.exposeBoolean('exact', { description: 'Whether each bucket is one point and none is left out.' }),
     x: t.expose('x', { type: 'Values', description: 'x of the last point of each bucket, in the unit asked for.' }),
     steps: t.expose('steps', { type: 'Steps', description: 'Its step.' }),

@@ -8,6 +8,7 @@ import { requireRuns } from '../runs/find.ts';
 import { isId } from '../runs/text.ts';
 import { builder } from './builder.ts';
 import { MetricSelector } from './chart.ts';
+import { RepeatsType } from './metric.ts';
 import { RunType } from './run.ts';
 
 const MetricColumnsType = builder.objectRef<LiveColumns>('MetricColumns').implement({
@@ -17,7 +18,14 @@ const MetricColumnsType = builder.objectRef<LiveColumns>('MetricColumns').implem
     name: t.exposeString('name', { description: 'The name of the metric.' }),
     tag: t.exposeString('tag', { description: 'Its tag; "" is untagged.' }),
     attempt: t.exposeInt('attempt', { description: 'The attempt.' }),
-    steps: t.expose('steps', { type: 'Steps', description: 'The steps: those that are there already are replaced.' }),
+    repeats: t.expose('repeats', {
+      type: RepeatsType,
+      description: 'What these batches said of a second value at a step; it holds if none named the metric before.',
+    }),
+    steps: t.expose('steps', {
+      type: 'Steps',
+      description: 'The steps. With REPLACE, a point takes the place of the one that is there at its step.',
+    }),
     times: t.expose('times', { type: 'Times', description: 'ms since the Unix epoch.' }),
     values: t.expose('values', { type: 'Values', description: 'The values.' }),
     metadata: t.expose('metadata', { type: 'Metadata', nullable: true, description: 'What the points carry, if any.' }),
