@@ -184,6 +184,8 @@ export interface Config extends Parsed {
   credentialsPath: string;
   /** What the first person is called until they say otherwise. */
   userName: string;
+  /** Set, of our prefix, and read by nobody: most often a slip of the keyboard. */
+  unknownNames: string[];
 }
 
 export class ConfigError extends Error {
@@ -225,7 +227,18 @@ export function parseConfig(environment: Environment): Config {
     dataDir: resolve(parsed.dataDir.replace(/^~(?=\/|$)/, () => home)),
     credentialsPath: join(environment.XDG_CONFIG_HOME || join(home, '.config'), 'runtide', 'credentials.json'),
     userName: environment.USER || environment.LOGNAME || 'owner',
+    unknownNames: unknownNames(environment),
   };
+}
+
+/** What the clients and the tests read, which may stand in the same environment. */
+const OTHERS = /^RUNTIDE_(API_KEY|BASE_URL|PROJECT|MODE|EXIT_TIMEOUT|TEST_\w+)$/;
+
+function unknownNames(environment: Environment): string[] {
+  const known = new Set(Object.values(variables).flatMap(({ name }) => [name, `${name}_FILE`]));
+  return Object.keys(environment).filter(
+    (name) => name.startsWith('RUNTIDE_') && !known.has(name) && !OTHERS.test(name),
+  );
 }
 
 type Environment = Record<string, string | undefined>;

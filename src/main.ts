@@ -3,7 +3,7 @@
 import { join } from 'node:path';
 import pino from 'pino';
 import { createApiKey, ensureOwner, isKeyUsable, type Owner } from './access/first-start.ts';
-import { readCredential, writeCredential } from './access/credentials-file.ts';
+import { readCredential, readCredentials, writeCredential } from './access/credentials-file.ts';
 import { createSignInLink } from './access/sign-in.ts';
 import type { Bus } from './bus/bus.ts';
 import { createInProcessBus } from './bus/in-process.ts';
@@ -54,6 +54,8 @@ async function serve(config: Config): Promise<void> {
   process.on('SIGTERM', onSignal);
   process.on('SIGINT', onSignal);
 
+  for (const unknown of config.unknownNames)
+    sayAside(`${unknown} is set, but there is no such variable: see docs/configuration.md`);
   try {
     const url = (port: number) => addressOf(config, port);
     const lock = await lockDataFolder(config.dataDir, { url: url(config.port) });
@@ -90,7 +92,7 @@ async function serve(config: Config): Promise<void> {
 
     const owner = await ensureOwner(db, config.userName);
     // The key is there before anyone can find the server ready.
-    const greeting = await welcome(config, db, owner, url(http.port));
+    const greeting = await welcome(config, db, owner, url(http.port), localAddress(config, http.port));
     stopping.signal.throwIfAborted();
     http.serve({ db, pool, bus, places: createRunPlaces(db), feeds, runFeeds, log, url: () => url(http.port) });
     say(greeting);
@@ -103,8 +105,12 @@ async function serve(config: Config): Promise<void> {
 }
 
 /** Where people reach it: by what they configured, or by where it listens. */
-function addressOf({ publicUrl, host }: Config, port: number): string {
-  return publicUrl ?? `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
+function addressOf(config: Config, port: number): string {
+  return config.publicUrl ?? localAddress(config, port);
+}
+
+function localAddress({ host }: Config, port: number): string {
+  return `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
 }
 
 async function startDatabase(
@@ -125,14 +131,14 @@ function createBus({ redisUrl, redisPrefix }: Config, log: Log): Bus {
 }
 
 /** What a person needs next. On loopback there is no form to fill in: a link signs in, and programs find a key. */
-async function welcome(config: Config, db: Db, owner: Owner, url: string): Promise<string> {
+async function welcome(config: Config, db: Db, owner: Owner, url: string, localUrl: string): Promise<string> {
   const lines = [`Runtide ${version} is running.`, '', `  Dashboard  ${url}/app/`];
   if (config.loopback) {
     lines.push(`  Sign in    ${await signInUrl(db, owner, url)}`);
     lines.push('             (good once, for 15 minutes; `npm run open` prints another)');
   } else lines.push('  Sign in    by the link that `npm run open` prints (in a container: `node src/main.ts open`)');
   lines.push(`  GraphiQL   ${url}/graphql`);
-  if (config.loopback) lines.push(`  API key    ${await ensureLocalKey(config, db, owner, url)}`);
+  if (config.loopback) lines.push(`  API key    ${await ensureLocalKey(config, db, owner, [url, localUrl])}`);
   else lines.push('  API key    `npm run key` prints one (in a container: `node src/main.ts key`)');
   lines.push(`  Data       ${config.databaseUrl ? 'in the database of DATABASE_URL' : config.dataDir}`, '');
   return lines.join('\n');
@@ -142,11 +148,19 @@ async function signInUrl(db: Db, owner: Owner, url: string): Promise<string> {
   return `${url}/app/sign-in#${await createSignInLink(db, owner.userId)}`;
 }
 
-async function ensureLocalKey({ credentialsPath }: Config, db: Db, owner: Owner, url: string): Promise<string> {
+/** Programs here ask for the address that they use: the one that people have, and the one where the server listens. */
+async function ensureLocalKey(config: Config, db: Db, owner: Owner, urls: string[]): Promise<string> {
+  const { credentialsPath } = config;
   try {
-    const known = await readCredential(credentialsPath, url);
-    if (known === null || !(await isKeyUsable(db, known)))
-      await writeCredential(credentialsPath, url, await createApiKey(db, owner, 'programs on this machine'));
+    // Any key of this database will do: one for each port that it ever had would only add up.
+    let key: string | null = null;
+    for (const known of await readCredentials(credentialsPath)) if (await isKeyUsable(db, known)) key ??= known;
+    for (const url of urls) {
+      const known = await readCredential(credentialsPath, url);
+      if (known !== null && (await isKeyUsable(db, known))) continue;
+      key ??= await createApiKey(db, owner, 'programs on this machine');
+      await writeCredential(credentialsPath, url, key);
+    }
     return `in ${credentialsPath} (programs on this machine find it)`;
   } catch (error) {
     return `not written: ${(error as Error).message} (\`npm run key\` prints one)`;

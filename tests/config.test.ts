@@ -41,6 +41,7 @@ test('with nothing set the server is for this machine alone', () => {
     loopback: true,
     credentialsPath: '/home/ada/.config/runtide/credentials.json',
     userName: 'ada',
+    unknownNames: [],
   });
   expect(parseConfig({}).credentialsPath).toBe(join(homedir(), '.config/runtide/credentials.json'));
 });
@@ -239,4 +240,9 @@ test('.env of the folder is read, and the real environment wins', async () => {
   await mkdir(join(home, '.env'));
   const unreadable = await runCommand(['migrate'], { home });
   expect(unreadable).toMatchObject({ code: 2, stderr: expect.stringMatching(/ {2}\.env: it cannot be read: /) });
+});
+
+test('a misspelt variable is noticed; those of the clients and the tests are not', () => {
+  const environment = { RUNTIDE_PROT: '1', RUNTIDE_API_KEY: 'x', RUNTIDE_TEST_SEED: '1', RUNTIDE_PORT_FILE: '' };
+  expect(parseConfig(environment).unknownNames).toEqual(['RUNTIDE_PROT']);
 });

@@ -166,3 +166,22 @@ test('a word that is no command changes nothing and lists what there is', async 
   }
   await expect(stat(join(home, 'data'))).rejects.toThrow('ENOENT');
 });
+
+test('programs on this machine find one key, by every address of the server', async () => {
+  const home = await newHome();
+  const path = join(home, '.config/runtide/credentials.json');
+  const read = async () => JSON.parse(await readFile(path, 'utf8')) as Record<string, { apiKey: string }>;
+  // Behind a proxy on the same machine: people have one address, programs here may use the other.
+  const first = await startServerProcess({ home, env: { RUNTIDE_PUBLIC_URL: 'https://runs.example.org' } });
+  expect(first.url).toBe('https://runs.example.org');
+  const written = await read();
+  const [local] = Object.keys(written).filter((url) => url.startsWith('http://localhost:'));
+  expect(Object.keys(written).toSorted()).toEqual([local, 'https://runs.example.org'].toSorted());
+  const key = written[local as string]!.apiKey;
+  expect((await must(local as string, key, WHO)).viewer.name).toBeTruthy();
+  await first.end();
+  // Another port, as port 0 gives at every start: no key is made for it.
+  const second = await start(home);
+  expect(new Set(Object.values(await read()).map(({ apiKey }) => apiKey))).toEqual(new Set([key]));
+  expect((await must(second.url, key, WHO)).viewer.name).toBeTruthy();
+});

@@ -7,12 +7,21 @@ import { RuntideError } from '../errors.ts';
 type Credentials = Record<string, { apiKey?: unknown } | undefined>;
 
 export async function readCredential(path: string, serverUrl: string): Promise<string | null> {
-  const key = (await readCredentials(path))[serverUrl]?.apiKey;
-  return typeof key === 'string' ? key : null;
+  return keyOf((await readFileOf(path))[serverUrl]);
+}
+
+/** The keys of all servers. */
+export async function readCredentials(path: string): Promise<string[]> {
+  const keys = Object.values(await readFileOf(path)).map(keyOf);
+  return [...new Set(keys.filter((key) => key !== null))];
+}
+
+function keyOf(entry: { apiKey?: unknown } | undefined): string | null {
+  return typeof entry?.apiKey === 'string' ? entry.apiKey : null;
 }
 
 export async function writeCredential(path: string, serverUrl: string, apiKey: string): Promise<void> {
-  const credentials = await readCredentials(path);
+  const credentials = await readFileOf(path);
   credentials[serverUrl] = { ...credentials[serverUrl], apiKey };
   await mkdir(dirname(path), { recursive: true, mode: 0o700 });
   // Beside its place and then into it: a reader finds the old file or the new one.
@@ -27,7 +36,7 @@ export async function writeCredential(path: string, serverUrl: string, apiKey: s
   }
 }
 
-async function readCredentials(path: string): Promise<Credentials> {
+async function readFileOf(path: string): Promise<Credentials> {
   const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return '{}';
     throw error;

@@ -58,7 +58,7 @@ export async function startServerProcess({
   child.stderr.on('data', (chunk: Buffer) => (output += chunk.toString()));
   const url = await new Promise<string>((resolve, reject) => {
     const look = () => {
-      const found = /Dashboard +(http:\S+)\/app\/[\s\S]*Data +/.exec(output)?.[1];
+      const found = /Dashboard +(https?:\S+)\/app\/[\s\S]*Data +/.exec(output)?.[1];
       if (found) resolve(found);
     };
     child.stdout.on('data', look);
