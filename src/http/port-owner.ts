@@ -40,7 +40,7 @@ async function nameOf(pid: string): Promise<string> {
   const line = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '');
   const [program = '', ...args] = line.split('\0').filter((one) => one !== '');
   // Programs may write a sentence there, such as "nginx: master process".
-  if (program === '' || program.includes(' ')) return (await readFile(`/proc/${pid}/comm`, 'utf8')).trim();
+  if (program === '' || program.includes(': ')) return (await readFile(`/proc/${pid}/comm`, 'utf8')).trim();
   const script = args.find((one) => /\.([cm]?[jt]s|py)$/.test(one));
   return [program, ...(script ? [script] : [])].map((path) => basename(path)).join(' ');
 }

@@ -157,7 +157,10 @@ const CONTROL = /[\u0000-\u001f\u007f-\u009f\u2028\u2029]/;
 
 function checkMetricName(name: string, field: string, minLength: number): string {
   if (name.length < minLength || name.length > limits.nameLength)
-    throw invalidInput(`${field} must have ${minLength} to ${limits.nameLength} characters; it has ${name.length}`, place(field));
+    throw invalidInput(
+      `${field} must have ${minLength} to ${limits.nameLength} characters; it has ${name.length}`,
+      place(field),
+    );
   if (CONTROL.test(name) || !name.isWellFormed())
     throw invalidInput(`${field} must not hold control characters or broken Unicode`, place(field));
   return name;
