@@ -20,6 +20,9 @@ export const limits = {
   chartRuns: 1_000,
   chartMetrics: 100,
   chartBuckets: 10_000,
+  /** Charts that one `charts` field may answer with, and their buckets together. */
+  charts: 5_000,
+  chartPoints: 1_000_000,
   /** Runs that one `metrics` subscription may watch. */
   subscriptionRuns: 1_000,
   /** Open operations on one WebSocket. */

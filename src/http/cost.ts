@@ -61,8 +61,8 @@ function costOf(document: DocumentNode, operationName: string | null | undefined
     const inner = ofSelections(selectionSet);
     const argument = (wanted: string) => args?.find((one) => one.name.value === wanted)?.value;
     if (name.value === 'charts') {
-      const points = pointsOfCharts(valueOf(argument('input'), variables));
-      return points / POINTS_A_UNIT + inner;
+      const { charts, points } = measureCharts(valueOf(argument('input'), variables));
+      return points / POINTS_A_UNIT + charts * Math.max(1, inner);
     }
     const first = argument('first');
     if (!first) return 1 + inner;
@@ -82,8 +82,16 @@ function countOf(value: unknown): number {
   return typeof value === 'number' && value > 0 ? value : 1;
 }
 
-function pointsOfCharts(input: unknown): number {
-  const { runIds, metrics, buckets } = (input ?? {}) as Record<string, unknown>;
-  const lengthOf = (list: unknown) => (Array.isArray(list) ? list.length : 1);
-  return lengthOf(runIds) * lengthOf(metrics) * (typeof buckets === 'number' ? countOf(buckets) : 500);
+/** How many tags a name has, and how many attempts a run, is not known before: then src/metrics/read.ts bounds them. */
+function measureCharts(input: unknown): { charts: number; points: number } {
+  const { runIds, metrics, buckets: given, attempts } = (input ?? {}) as Record<string, unknown>;
+  // GraphQL takes a single entry for a list of one.
+  const listOf = (value: unknown): unknown[] => (Array.isArray(value) ? value : [value]);
+  const buckets = typeof given === 'number' ? countOf(given) : 500;
+  const isOneEach = (selector: unknown) => typeof (selector as { tag?: unknown } | null)?.tag === 'string';
+  const known = listOf(runIds).length * listOf(metrics).length;
+  if (attempts !== 'EACH' && listOf(metrics).every(isOneEach))
+    return { charts: Math.min(known, limits.charts), points: known * buckets };
+  const points = Math.max(known * buckets, Math.min(limits.charts * buckets, limits.chartPoints));
+  return { charts: limits.charts, points };
 }

@@ -108,7 +108,9 @@ function options() {
   return {
     title: 'GraphiQL · Runtide',
     endpoint: '/graphql',
-    subscriptionsProtocol: 'WS',
+    // Streams carry what stands under Headers, which its WebSockets do not.
+    subscriptionsProtocol: 'SSE',
+    method: 'POST',
     credentials: 'same-origin',
     shouldPersistHeaders: false,
     defaultTabs: [MAKE, LOG, WATCH, QUERY].map((query) => ({ query: query.replaceAll('RUN_ID', runId) })),

@@ -6,6 +6,7 @@ import type { Access } from '../access/access.ts';
 import type { Authenticator, Presented } from '../access/authenticate.ts';
 import { limits } from '../access/limits.ts';
 import type { Log } from '../db/pool.ts';
+import { invalidInput } from '../errors.ts';
 import type { Context, Engines } from '../schema/context.ts';
 import { schema } from '../schema/schema.ts';
 import { readJsonObject } from './body.ts';
@@ -56,9 +57,12 @@ export function createGraphQLOverHttp(
       }
       try {
         checkMethodAndAccept(request.method, accept);
-        if (request.method === 'POST')
+        if (request.method === 'POST') {
           // Read here, within bounds; yoga takes what it finds in `body`.
-          Object.assign(request, { body: await readJsonObject(request, limits.bodyBytes) });
+          const body = await readJsonObject(request, limits.bodyBytes);
+          checkQuery(body.query);
+          Object.assign(request, { body });
+        } else checkQuery(new URL(request.url ?? '', 'http://here').searchParams.get('query'));
         const presented = presentedBy(request, trusted);
         const access = await authenticator.authenticate(presented);
         if (access && accept.includes('text/event-stream')) keepAsked(openStreams, presented, access, response);
@@ -93,6 +97,14 @@ function checkMethodAndAccept(method: string | undefined, accept: string): void 
   const taken = [...types, 'text/event-stream', 'text/*', 'multipart/mixed', 'multipart/*'];
   if (!accept.split(',').some((one) => taken.includes(one.split(';')[0]?.trim().toLowerCase() ?? '')))
     throw refused(406, `accept one of ${types.slice(0, 2).join(', ')}, or text/event-stream for subscriptions`);
+}
+
+function checkQuery(query: unknown): void {
+  if (typeof query === 'string' && query !== '') return;
+  const problem = query == null || query === '' ? 'is missing' : 'must be a string';
+  throw invalidInput(`query ${problem}: send a GraphQL document, such as { "query": "{ server { version } }" }`, {
+    field: 'query',
+  });
 }
 
 function refused(status: number, message: string, headers: Record<string, string> = {}): GraphQLError {

@@ -1,9 +1,10 @@
 // Who has a port: for the message that says why the server cannot start.
 import { execFile } from 'node:child_process';
 import { readdir, readFile, readlink } from 'node:fs/promises';
+import { basename } from 'node:path';
 import { promisify } from 'node:util';
 
-/** Such as "node (pid 4711)"; null when it cannot be found out. */
+/** Such as "node main.ts (pid 4711)"; null when it cannot be found out. */
 export async function portOwner(port: number): Promise<string | null> {
   try {
     return process.platform === 'linux' ? await fromProc(port) : await fromLsof(port);
@@ -28,11 +29,20 @@ async function fromProc(port: number): Promise<string | null> {
     for (const file of files) {
       const target = await readlink(`/proc/${pid}/fd/${file}`).catch(() => '');
       if (!inodes.has(target)) continue;
-      const name = (await readFile(`/proc/${pid}/comm`, 'utf8')).trim();
-      return `${name} (pid ${pid})`;
+      return `${await nameOf(pid)} (pid ${pid})`;
     }
   }
   return null;
+}
+
+/** Such as "node main.ts". Threads rename themselves, as Node's does to MainThread: the command line says more. */
+async function nameOf(pid: string): Promise<string> {
+  const line = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '');
+  const [program = '', ...args] = line.split('\0').filter((one) => one !== '');
+  // Programs may write a sentence there, such as "nginx: master process".
+  if (program === '' || program.includes(': ')) return (await readFile(`/proc/${pid}/comm`, 'utf8')).trim();
+  const script = args.find((one) => /\.([cm]?[jt]s|py)$/.test(one));
+  return [program, ...(script ? [script] : [])].map((path) => basename(path)).join(' ');
 }
 
 async function fromLsof(port: number): Promise<string | null> {

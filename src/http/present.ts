@@ -32,7 +32,7 @@ export function present(error: GraphQLError, requestId: string, log: Log): Graph
     return rebuilt(error, message, {
       // Yoga has codes of its own.
       code: typeof code === 'string' && code in STATUS ? code : 'INVALID_INPUT',
-      ...(named === undefined ? {} : { field: named }),
+      ...(named === undefined ? {} : { field: named, ...indexOf(named) }),
       requestId,
       ...(http ? { http } : {}),
     });
@@ -80,6 +80,12 @@ function fieldOf(message: string): string | undefined {
   const name = variable ?? argument ?? '';
   // Every mutation takes one `input`, in which fields are named as the client wrote them.
   return name === 'input' && path !== '' ? path.replace(/^\./, '') : `${name}${path}`;
+}
+
+/** Points are given one by one: their index is their place in the list. */
+function indexOf(field: string): { index?: number } {
+  const point = /^points\[(\d+)\]/.exec(field)?.[1];
+  return point === undefined ? {} : { index: Number(point) };
 }
 
 function rootOf(cause: unknown): RuntideError | undefined {

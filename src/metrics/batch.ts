@@ -157,11 +157,12 @@ const CONTROL = /[\u0000-\u001f\u007f-\u009f\u2028\u2029]/;
 
 function checkMetricName(name: string, field: string, minLength: number): string {
   if (name.length < minLength || name.length > limits.nameLength)
-    throw invalidInput(`${field} must have ${minLength} to ${limits.nameLength} characters; it has ${name.length}`, {
-      field,
-    });
+    throw invalidInput(
+      `${field} must have ${minLength} to ${limits.nameLength} characters; it has ${name.length}`,
+      place(field),
+    );
   if (CONTROL.test(name) || !name.isWellFormed())
-    throw invalidInput(`${field} must not hold control characters or broken Unicode`, { field });
+    throw invalidInput(`${field} must not hold control characters or broken Unicode`, place(field));
   return name;
 }
 
@@ -189,7 +190,10 @@ function at(field: string, index: number | undefined): string {
   return index === undefined ? field : `${field}[${index}]`;
 }
 
-function place(field: string, index: number | undefined) {
+/** Of a value in a column the place there; of a point its place among the points. */
+function place(field: string, index?: number) {
+  const point = /^points\[(\d+)\]/.exec(field)?.[1];
+  if (point !== undefined) return { field, index: Number(point) };
   return index === undefined ? { field } : { field, index };
 }
 

@@ -1,6 +1,7 @@
 // What is read of metrics: charts, exact points, summaries. Every function is one SQL statement and so one snapshot,
 // whatever the number of runs. All is decoded from the journal here; callers see series, cursors and summaries.
 import type pg from 'pg';
+import { limits } from '../access/limits.ts';
 import { invalidInput, RuntideError } from '../errors.ts';
 import { type Buckets, bucketsOf, type Summary, summaryOf } from './chart/buckets.ts';
 import { decodeColumns } from './codec/columns.ts';
@@ -35,29 +36,37 @@ export interface Chart extends Buckets {
   cursor: string;
 }
 
-/** In the order of the runs asked for, then of the selectors, then of name, tag and attempt. */
+/**
+ * In the order of the runs asked for, then of the selectors, then of name, tag and attempt. More than the limits is
+ * refused: what selectors without a tag and runs with many attempts bring is known only here.
+ */
 export async function readCharts(pool: pg.Pool, request: ChartsRequest): Promise<Chart[]> {
   const { metrics: selectors } = request;
   const wanted = (name: string, tag: string) => selectors.some((one) => selects(one, name, tag));
   const runs = await readRuns(pool, request.runIds, wanted);
+  let charts = 0;
+  let buckets = 0;
   return request.runIds.flatMap((runId) => {
     const run = runs.get(runId);
     if (!run) return [];
     if (run.damage) throw run.damage;
+    for (const { series } of run.metrics) charts += request.attempts === 'EACH' ? series.length : 1;
+    if (charts > limits.charts)
+      throw invalidInput(`these are more than ${limits.charts} charts: ask for fewer runs or metrics`);
     const rank = (one: StoredMetric) => selectors.findIndex((selector) => selects(selector, one.name, one.tag));
     const found = run.metrics.toSorted((a, b) => rank(a) - rank(b));
     return found.flatMap((metric) => {
       const { name, tag, repeats } = metric;
       const drawn = request.attempts === 'EACH' ? metric.series : [{ attempt: null, ...lineOf(metric.series) }];
-      return drawn.map((points) => ({
-        runId,
-        name,
-        tag,
-        repeats,
-        attempt: points.attempt,
-        cursor: String(run.head),
-        ...draw(points, run.startedAt, request),
-      }));
+      return drawn.map((points) => {
+        const drawing = draw(points, run.startedAt, request);
+        buckets += drawing.x.length;
+        if (buckets > limits.chartPoints)
+          throw invalidInput(
+            `these charts have more than ${limits.chartPoints} buckets: ask for fewer runs, metrics or buckets`,
+          );
+        return { runId, name, tag, repeats, attempt: points.attempt, cursor: String(run.head), ...drawing };
+      });
     });
   });
 }

@@ -34,6 +34,11 @@ export async function finishRun(
     const attempt = run.attempts.find(({ number }) => number === (input.attempt ?? newest));
     if (!attempt)
       throw invalidInput(`attempt must be one of 1 to ${newest}; it is ${input.attempt}`, { field: 'attempt' });
+    if (input.endedAt && attempt.startedAt && input.endedAt < attempt.startedAt)
+      throw invalidInput(
+        `endedAt must not be before the attempt began, at ${attempt.startedAt.toISOString()}; it is ${input.endedAt.toISOString()}`,
+        { field: 'endedAt' },
+      );
     const exitCode = input.exitCode ?? attempt.exitCode;
     if (attempt.endedAt && attempt.status === status && attempt.exitCode === exitCode && !input.endedAt) return false;
     const endedAt = input.endedAt ?? attempt.endedAt ?? new Date();

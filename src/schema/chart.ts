@@ -5,6 +5,7 @@ import { type Chart, readCharts } from '../metrics/read.ts';
 import { requireRuns } from '../runs/find.ts';
 import { builder } from './builder.ts';
 import { RepeatsType } from './metric.ts';
+import { runLoader, RunType } from './run.ts';
 
 const ChartX = builder.enumType('ChartX', {
   description: 'What a chart is drawn over.',
@@ -56,10 +57,10 @@ const ChartType = builder.objectRef<Chart>('Chart').implement({
   description:
     'A series drawn with at most the buckets asked for, as columns with an entry a bucket, ascending in x. Buckets are of equal width in x; empty ones are left out. No spike is hidden: min and max are of all finite values.',
   fields: (t) => ({
-    run: t.prismaField({
-      type: 'Run',
+    run: t.field({
+      type: RunType,
       description: 'The run.',
-      resolve: (query, { runId }, _, { db }) => db.run.findUniqueOrThrow({ ...query, where: { id: runId } }),
+      resolve: ({ runId }, _, context) => runLoader(context).load(runId),
     }),
     runId: t.exposeID('runId', { description: 'The id of the run.' }),
     name: t.exposeString('name', { description: 'The name of the metric.' }),

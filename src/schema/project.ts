@@ -4,9 +4,11 @@ import { isId, isStorable } from '../runs/text.ts';
 import { createProject } from '../runs/project.ts';
 import { builder } from './builder.ts';
 import { checkPlaces } from './page-size.ts';
+import { RunConnection } from './run.ts';
+import { UserType } from './viewer.ts';
 import { RunOrderInput, runOrder } from './run-order.ts';
 
-builder.prismaObject('Project', {
+const ProjectType = builder.prismaObject('Project', {
   description: 'A named collection of runs in a workspace.',
   fields: (t) => ({
     id: t.exposeID('id', { description: 'The id (UUID).' }),
@@ -15,23 +17,52 @@ builder.prismaObject('Project', {
     createdAt: t.expose('createdAt', { type: 'DateTime', description: 'When it was made.' }),
     updatedAt: t.expose('updatedAt', { type: 'DateTime', description: 'When it was changed last.' }),
     workspace: t.relation('workspace', { description: 'The workspace it is in.' }),
-    runs: t.relatedConnection('runs', {
-      cursor: 'id',
-      totalCount: true,
-      description: 'Its runs; the newest first unless ordered otherwise.',
-      args: {
-        orderBy: t.arg({
-          type: [RunOrderInput],
-          description: 'The first key counts most: `createdAt`, `updatedAt`, `startedAt`, `endedAt`, `name`, `status`.',
-        }),
-      },
-      query: ({ orderBy, ...places }) => {
-        checkPlaces(places);
-        return { orderBy: runOrder(orderBy) };
-      },
+    createdBy: t.relation('createdBy', {
+      type: UserType,
+      nullable: true,
+      description: 'Who made it; null when the account is gone.',
     }),
+    runs: t.relatedConnection(
+      'runs',
+      {
+        cursor: 'id',
+        totalCount: true,
+        description: 'Its runs; the newest first unless ordered otherwise.',
+        args: {
+          orderBy: t.arg({
+            type: [RunOrderInput],
+            description:
+              'The first key counts most: `createdAt`, `updatedAt`, `startedAt`, `endedAt`, `name`, `status`.',
+          }),
+        },
+        query: ({ orderBy, ...places }) => {
+          checkPlaces(places);
+          return { orderBy: runOrder(orderBy) };
+        },
+      },
+      RunConnection,
+    ),
   }),
 });
+
+interface Counted {
+  totalCount?: number | null;
+}
+
+export const ProjectConnection = builder.connectionObject(
+  {
+    type: ProjectType,
+    name: 'ProjectConnection',
+    description: 'A page of a list of projects.',
+    fields: (t) => ({
+      totalCount: t.int({
+        description: 'How many there are on all pages.',
+        resolve: (parent) => (parent as Counted).totalCount ?? 0,
+      }),
+    }),
+  },
+  { name: 'ProjectEdge', description: 'A project and its place in the list.' },
+);
 
 const NOTHING = { in: [] };
 

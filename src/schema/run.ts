@@ -1,12 +1,15 @@
 import { dataloaderGetter } from '@pothos/plugin-dataloader';
-import { requireAccess, workspaceIdsFor } from '../access/access.ts';
+import { notFound, requireAccess, workspaceIdsFor } from '../access/access.ts';
 import { limits } from '../access/limits.ts';
+import type { Run } from '../generated/prisma/client.ts';
 import { RunStatus } from '../generated/prisma/enums.ts';
 import { type Head, readHeads } from '../metrics/heads.ts';
 import { readPoints, readSummaries } from '../metrics/read.ts';
 import { isId } from '../runs/text.ts';
 import { builder } from './builder.ts';
 import type { Context } from './context.ts';
+import { checkPlaces } from './page-size.ts';
+import { UserType } from './viewer.ts';
 import { MetricConnection, metricsArgs, metricsPage, PointsPageType, pointsArgs, pointsRequest } from './metric.ts';
 
 export const RunStatusType = builder.enumType('RunStatus', {
@@ -109,6 +112,59 @@ export const RunType = builder.prismaObject('Run', {
     }),
   }),
 });
+
+interface Counted {
+  totalCount?: number | null;
+}
+
+/** The same for each list of runs. */
+export const RunConnection = builder.connectionObject(
+  {
+    type: RunType,
+    name: 'RunConnection',
+    description: 'A page of a list of runs.',
+    fields: (t) => ({
+      totalCount: t.int({
+        description: 'How many there are on all pages.',
+        resolve: (parent) => (parent as Counted).totalCount ?? 0,
+      }),
+    }),
+  },
+  { name: 'RunEdge', description: 'A run and its place in the list.' },
+);
+
+builder.prismaObjectFields('Run', (t) => ({
+  createdBy: t.relation('createdBy', {
+    type: UserType,
+    nullable: true,
+    description: 'Who made it; null when the account is gone.',
+  }),
+  children: t.relatedConnection(
+    'children',
+    {
+      cursor: 'id',
+      totalCount: true,
+      description: 'The runs that are a part of it, the newest first.',
+      query: (places) => {
+        checkPlaces(places);
+        return { orderBy: [{ createdAt: 'desc' as const }, { id: 'desc' as const }] };
+      },
+    },
+    RunConnection,
+  ),
+}));
+
+/** Of runs that may be seen, each read once and together. */
+export const runLoader = dataloaderGetter<string, Run, string>(
+  loaderOptions,
+  async (ids, context) => {
+    const runs = await (context as Context).db.run.findMany({ where: { id: { in: [...new Set(ids)] } } });
+    const byId = new Map(runs.map((run) => [run.id, run]));
+    return ids.map((id) => byId.get(id) ?? notFound(`run as ${id}`));
+  },
+  undefined,
+  false,
+);
 
 builder.prismaObject('Attempt', {
   description: 'One life of a run.',

@@ -61,7 +61,7 @@ builder.scalarType('Metadata', {
 /** What both this form and PostgreSQL can say. */
 const YEAR_1 = Date.parse('0001-01-01T00:00:00Z');
 const YEAR_10000 = 253_402_300_800_000;
-const RFC_3339 = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$/i;
+const RFC_3339 = /^(\d{4}-\d\d-\d\d)T([01]\d|2[0-3]):\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$/i;
 
 // TypeScript does not know it yet: JSON text that JSON.stringify takes over as it is.
 declare global {
@@ -81,9 +81,16 @@ function plain(value: number | null): number | string | object | null {
 }
 
 function date(value: unknown): Date {
-  const read = typeof value === 'string' && RFC_3339.test(value) ? new Date(value) : null;
+  const day = typeof value === 'string' ? RFC_3339.exec(value)?.[1] : undefined;
+  const read = day !== undefined && isDay(day) ? new Date(value as string) : null;
   if (read && read.getTime() >= YEAR_1 && read.getTime() < YEAR_10000) return read;
   throw refused(`expected a time such as "2026-11-22T20:58:00Z", not ${show(value)}`);
+}
+
+/** Date makes 2 March of 30 February. */
+function isDay(text: string): boolean {
+  const day = new Date(`${text}T00:00:00Z`);
+  return !Number.isNaN(day.getTime()) && day.toISOString().startsWith(text);
 }
 
 function safeInteger(value: unknown): number {

@@ -26,6 +26,8 @@ const Limits = builder.objectRef<typeof limits>('Limits').implement({
     pageSize: t.exposeInt('pageSize', { description: 'Objects in one page of a list.' }),
     pointsPageSize: t.exposeInt('pointsPageSize', { description: 'Points in one page of `Run.points`.' }),
     chartBuckets: t.exposeInt('chartBuckets', { description: 'Buckets of one chart.' }),
+    charts: t.exposeInt('charts', { description: 'Charts that one `charts` field answers with.' }),
+    chartPoints: t.exposeInt('chartPoints', { description: 'Buckets of all of them together.' }),
     subscriptionRuns: t.exposeInt('subscriptionRuns', { description: 'Runs that one `metrics` subscription watches.' }),
   }),
 });

@@ -22,6 +22,17 @@ builder.prismaObject('User', {
   }),
 });
 
+/** What colleagues see of a person: no e-mail address. */
+export const UserType = builder.prismaObject('User', {
+  variant: 'User',
+  description: 'A person, as others in the workspace see them.',
+  fields: (t) => ({
+    id: t.exposeID('id', { description: 'The id of the person.' }),
+    name: t.exposeString('name', { description: 'What the person is called.' }),
+    image: t.exposeString('image', { nullable: true, description: 'The address of a picture.' }),
+  }),
+});
+
 builder.queryField('viewer', (t) =>
   t.prismaField({
     type: 'User',

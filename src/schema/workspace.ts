@@ -3,11 +3,17 @@ import type { Prisma } from '../generated/prisma/client.ts';
 import { WorkspaceRole } from '../generated/prisma/enums.ts';
 import { isStorable } from '../runs/text.ts';
 import { builder } from './builder.ts';
+import { ProjectConnection } from './project.ts';
 import { checkPlaces } from './page-size.ts';
 
-const RoleType = builder.enumType(WorkspaceRole, {
-  name: 'WorkspaceRole',
+const RoleType = builder.enumType('WorkspaceRole', {
   description: 'What a member of a workspace may do.',
+  values: {
+    OWNER: { value: WorkspaceRole.OWNER, description: 'Everything: the workspace is theirs.' },
+    ADMIN: { value: WorkspaceRole.ADMIN, description: 'Reads, writes and administers.' },
+    MEMBER: { value: WorkspaceRole.MEMBER, description: 'Reads and writes.' },
+    VIEWER: { value: WorkspaceRole.VIEWER, description: 'Reads.' },
+  },
 });
 
 builder.prismaObject('Workspace', {
@@ -26,19 +32,23 @@ builder.prismaObject('Workspace', {
       }),
       resolve: ({ memberships }) => memberships[0]?.role ?? 'VIEWER',
     }),
-    projects: t.relatedConnection('projects', {
-      cursor: 'id',
-      totalCount: true,
-      description: 'Its projects, the newest first.',
-      args: { search: t.arg.string({ description: 'Only those with this in their name, upper or lower case.' }) },
-      query: ({ search, ...places }) => {
-        checkPlaces(places);
-        return {
-          ...(search ? { where: { name: containing(search) } } : {}),
-          orderBy: [{ createdAt: 'desc' as const }, { id: 'desc' as const }],
-        };
+    projects: t.relatedConnection(
+      'projects',
+      {
+        cursor: 'id',
+        totalCount: true,
+        description: 'Its projects, the newest first.',
+        args: { search: t.arg.string({ description: 'Only those with this in their name, upper or lower case.' }) },
+        query: ({ search, ...places }) => {
+          checkPlaces(places);
+          return {
+            ...(search ? { where: { name: containing(search) } } : {}),
+            orderBy: [{ createdAt: 'desc' as const }, { id: 'desc' as const }],
+          };
+        },
       },
-    }),
+      ProjectConnection,
+    ),
   }),
 });
 

@@ -105,6 +105,25 @@ test.each([
   });
 });
 
+test.each([
+  ['{}', /query is missing/],
+  ['{"query": null}', /query is missing/],
+  ['{"query": ""}', /query is missing/],
+  ['{"variables": {}}', /query is missing/],
+  ['{"query": 1}', /query must be a string/],
+])('%s is JSON, and what it lacks is said', async (body, message) => {
+  const answer = await post(body);
+  expect(answer.body.errors?.[0]).toMatchObject({
+    message: expect.stringMatching(message),
+    extensions: { code: 'INVALID_INPUT', field: 'query' },
+  });
+  const got = await send(app.url, '/graphql?variables={}', { headers: { accept: 'application/json' } });
+  expect((JSON.parse(got.text) as Body).errors?.[0]?.extensions).toMatchObject({
+    code: 'INVALID_INPUT',
+    field: 'query',
+  });
+});
+
 test('a body over the limit is refused, with or without a length, and is not kept', async () => {
   const body = Buffer.alloc(limits.bodyBytes + 1, ' ');
   const known = await post(body);

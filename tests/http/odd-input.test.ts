@@ -106,6 +106,11 @@ const fields = (): Record<string, { path: string[]; args: Record<string, unknown
     args: { first: 5, orderBy: [{ key: 'name', direction: 'ASC' }] },
     select: '{ totalCount nodes { id } pageInfo { endCursor } }',
   },
+  'Run.children': {
+    path: [`run(id: "${runId}")`],
+    args: { first: 5 },
+    select: '{ totalCount nodes { id } pageInfo { endCursor } }',
+  },
   'Run.metrics': { path: [`run(id: "${runId}")`], args: { first: 5 }, select: '{ totalCount nodes { name last } }' },
   'Run.points': { path: [`run(id: "${runId}")`], args: { name: 'loss', first: 5 }, select: '{ steps endCursor }' },
   'Mutation.createProject': { path: [], args: { input: { name: crypto.randomUUID() } }, select: '{ project { id } }' },

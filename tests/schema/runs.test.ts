@@ -149,3 +149,63 @@ test('a page is asked for, and may not be too large', async () => {
     field: 'first',
   });
 });
+
+test('dates that do not exist, and ends before the beginning, are refused', async () => {
+  const query = 'mutation($input: FinishRunInput!) { finishRun(input: $input) { run { status endedAt } } }';
+  const id = await app.createRun({ startedAt: '2024-02-29T12:00:00Z' });
+  const refused = async (endedAt: string) =>
+    (await app.request(query, { input: { id, endedAt } })).errors?.[0]?.extensions;
+  for (const endedAt of [
+    '2026-02-30T00:00:00Z',
+    '2026-02-29T00:00:00Z',
+    '2026-04-31T00:00:00+02:00',
+    '2026-13-01T00:00:00Z',
+    '2026-00-10T00:00:00Z',
+    '2026-01-00T00:00:00Z',
+    '2026-01-01T24:00:00Z',
+    '2024-02-29T11:59:59.999Z',
+  ])
+    expect({ endedAt, ...(await refused(endedAt)) }).toMatchObject({
+      endedAt,
+      code: 'INVALID_INPUT',
+      field: 'endedAt',
+    });
+  const literal = await app.request(
+    `mutation { finishRun(input: { id: "${id}", endedAt: "2026-02-30T00:00:00Z" }) { run { id } } }`,
+  );
+  expect(literal.errors?.[0]?.message).toMatch(/2026-02-30/);
+  // The 29th of a leap year, in the night of another time zone.
+  const { finishRun } = await app.must(query, { input: { id, endedAt: '2024-02-29T23:30:00-05:00' } });
+  expect(finishRun.run).toEqual({ status: 'COMPLETED', endedAt: '2024-03-01T04:30:00.000Z' });
+});
+
+test('a run says who made it, and which runs are a part of it', async () => {
+  const parentId = await app.createRun({ project: 'family', name: 'parent' });
+  for (const name of ['a', 'b', 'c']) await app.createRun({ project: 'family', parentId, name });
+  const query = `query($id: ID!, $after: String) { run(id: $id) { createdBy { __typename id name image }
+    project { createdBy { name } }
+    children(first: 2, after: $after) { __typename totalCount pageInfo { hasNextPage endCursor }
+      edges { __typename node { name parent { name } children(first: 1) { totalCount nodes { name } } } } } } }`;
+  const { run } = await app.must(query, { id: parentId });
+  expect(run.createdBy).toEqual({ __typename: 'User', id: app.owner.userId, name: 'tester', image: null });
+  expect(run.project.createdBy).toEqual({ name: 'tester' });
+  const child = (name: string) => ({
+    __typename: 'RunEdge',
+    node: { name, parent: { name: 'parent' }, children: { totalCount: 0, nodes: [] } },
+  });
+  expect(run.children).toMatchObject({
+    __typename: 'RunConnection',
+    totalCount: 3,
+    pageInfo: { hasNextPage: true },
+    edges: [child('c'), child('b')],
+  });
+  const rest = await app.must(query, { id: parentId, after: run.children.pageInfo.endCursor });
+  expect(rest.run.children).toMatchObject({ totalCount: 3, pageInfo: { hasNextPage: false }, edges: [child('a')] });
+  // Counted without being listed.
+  const counted = await app.must('query($id: ID!) { run(id: $id) { children(first: 1) { totalCount } } }', {
+    id: parentId,
+  });
+  expect(counted.run.children).toEqual({ totalCount: 3 });
+  const mail = await app.request('query($id: ID!) { run(id: $id) { createdBy { email } } }', { id: parentId });
+  expect(mail.errors?.[0]?.message).toMatch(/Cannot query field "email" on type "User"/);
+});

@@ -114,44 +114,59 @@ test('a link signs in once, and the page says so', async () => {
   await context.close();
 });
 
-test("GraphiQL's tabs run as they stand, and its subscription shows what is logged", async () => {
-  const { context, page, outside, complaints } = await openPage(browser, app.url);
-  await signIn(page, app.url);
-  await page.goto(`${app.url}/graphql`);
-  const tabs = page.locator('.graphiql-tab-button');
-  await until(async () => (await tabs.count()) === 4, 'four tabs');
-  const answer = page.locator('.graphiql-response');
-  const editor = page.locator('.graphiql-query-editor');
-  // Tabs slide into place for a moment, in which a click may miss: again, until the right query is there.
-  const show = (name: string) =>
-    until(async () => {
-      await tabs.filter({ hasText: name }).click({ delay: 50 });
-      const shown = () =>
-        editor.innerText().then((text) => new RegExp(`(mutation|subscription|query)\\s${name}\\b`).test(text));
-      return until(shown, `the query ${name}`, 1_000).catch(() => false);
-    }, `the tab ${name}`);
-  const run = async (name: string, expected: RegExp) => {
-    await show(name);
-    const shown = async () => {
-      const text = (await answer.innerText()).replaceAll(/\s+/g, ' ');
-      return expected.test(text) && text;
+test.each(['signed in', 'by a header'])(
+  "GraphiQL's tabs run as they stand, and its subscription shows what is logged: %s",
+  async (how) => {
+    const { context, page, outside, complaints } = await openPage(browser, app.url);
+    if (how === 'signed in') await signIn(page, app.url);
+    await page.goto(`${app.url}/graphql`);
+    const tabs = page.locator('.graphiql-tab-button');
+    await until(async () => (await tabs.count()) === 4, 'four tabs');
+    const answer = page.locator('.graphiql-response');
+    const editor = page.locator('.graphiql-query-editor');
+    // Tabs slide into place for a moment, in which a click may miss: again, until the right query is there.
+    const show = (name: string) =>
+      until(async () => {
+        await tabs.filter({ hasText: name }).click({ delay: 50 });
+        const shown = () =>
+          editor.innerText().then((text) => new RegExp(`(mutation|subscription|query)\\s${name}\\b`).test(text));
+        return until(shown, `the query ${name}`, 1_000).catch(() => false);
+      }, `the tab ${name}`);
+    const isByHeader = how === 'by a header';
+    // Each tab has headers of its own.
+    const authorize = async () => {
+      const headers = page.locator('.graphiql-editor-tool .monaco-editor:visible');
+      await page.getByRole('button', { name: 'Headers' }).click();
+      await headers.click();
+      await page.keyboard.press('ControlOrMeta+a');
+      await page.keyboard.insertText(JSON.stringify({ authorization: `Bearer ${app.apiKey}` }));
+      await until(async () => (await headers.innerText()).includes('Bearer'), 'the header is written');
     };
-    // GraphiQL takes a moment to notice which operation a tab has; people are slower, and press again.
-    return until(async () => {
-      await page.locator('.graphiql-execute-button').click();
-      return until(shown, 'an answer', 1_500).catch(() => false as const);
-    }, `${name} answers ${expected}`);
-  };
-  await run('MakeRun', /"status": "RUNNING"/);
-  await run('Log', /"accepted": 5/);
-  const watched = await run('Watch', /"NaN"/);
-  expect(watched).toMatch(/"steps": \[ 1, 2, 3, 4 \]/);
+    const run = async (name: string, expected: RegExp) => {
+      await show(name);
+      if (isByHeader) await authorize();
+      const shown = async () => {
+        const text = (await answer.innerText()).replaceAll(/\s+/g, ' ');
+        return expected.test(text) && text;
+      };
+      // GraphiQL takes a moment to notice which operation a tab has; people are slower, and press again.
+      return until(async () => {
+        await page.locator('.graphiql-execute-button').click();
+        return until(shown, 'an answer', 1_500).catch(() => false as const);
+      }, `${name} answers ${expected}`);
+    };
+    await run('MakeRun', /"status": "RUNNING"/);
+    await run('Log', /"accepted": 5/);
+    const watched = await run('Watch', /"NaN"/);
+    expect(watched).toMatch(/"steps": \[ 1, 2, 3, 4 \]/);
 
-  const { project } = await app.must('{ project(name: "graphiql") { runs(first: 1) { nodes { id } } } }');
-  await log(project.runs.nodes[0].id, [100]);
-  await until(async () => /train\/loss/.test(await answer.innerText()), 'the subscription shows a new batch');
-  // The editor draws the lines that fit; further down is the chart.
-  await run('Read', /"tag": "val", "count": 1, "last": 0.94/);
-  expect({ outside, complaints }).toEqual({ outside: [], complaints: [] });
-  await context.close();
-}, 60_000);
+    const { project } = await app.must('{ project(name: "graphiql") { runs(first: 1) { nodes { id } } } }');
+    await log(project.runs.nodes[0].id, [100]);
+    await until(async () => /train\/loss/.test(await answer.innerText()), 'the subscription shows a new batch');
+    // The editor draws the lines that fit; further down is the chart.
+    await run('Read', /"tag": "val", "count": 1, "last": 0.94/);
+    expect({ outside, complaints }).toEqual({ outside: [], complaints: [] });
+    await context.close();
+  },
+  60_000,
+);
