@@ -44,3 +44,13 @@ it('steps from tick to tick, also where adding an increment changes nothing', ()
   expect(ticksBetween(...xRange(last, last), 1)).toEqual([last - 1, last, last + 1]);
   expect([ticksBetween(0, 1, 0), ticksBetween(0, 1, NaN), ticksBetween(0, 1e9, 1).length]).toEqual([[], [], 100]);
 });
+
+it('puts the ends of the axis just outside the steps, and ticks still on them', () => {
+  const [min, max] = xRange(1, 3);
+  expect([min < 1, max > 3, max - min < 2.0001]).toEqual([true, true, true]);
+  expect(ticksBetween(min, max, 1)).toEqual([1, 2, 3]);
+  expect([xRange(5, 5), xRange(null, null)]).toEqual([
+    [4, 6],
+    [0, 1],
+  ]);
+});

@@ -41,7 +41,10 @@ export function ticksBetween(min: number, max: number, increment: number): numbe
 
 export function xRange(min: number | null, max: number | null): [number, number] {
   if (min === null || max === null) return [0, 1];
-  return min === max ? [min - 1, max + 1] : [min, max];
+  if (min === max) return [min - 1, max + 1];
+  // Just outside: of several points at the last step, uPlot would leave out all but one.
+  const outside = (max - min) * 1e-6;
+  return [min - outside, max + outside];
 }
 
 /** A little air; a flat line stands in the middle. */

@@ -70,7 +70,8 @@ export function drawChart(target: HTMLElement, first: Drawing, hovered: (step: n
         {
           ...axis,
           grid: { stroke: () => palette.line, width: 1 },
-          size: 46,
+          // As wide as its longest label needs: −1.5e-300.
+          size: (_, labels) => Math.max(46, ...(labels ?? []).map((label) => 10 + 6.2 * label.length)),
           gap: 6,
           space: 36,
           values: (_, splits) => labels(splits, unit),
