@@ -1,9 +1,10 @@
 import { expect, it } from 'vitest';
-import { cutAt, decodeValues, emptyColumns, lowerBound, mergeColumns, nearest, putPoint } from './columns.ts';
+import type { Repeats } from './columns.ts';
+import { cutAt, decodeValues, emptyColumns, lowerBound, mergeColumns, nearest, putPoint, rangeAt } from './columns.ts';
 
 function columnsOf(points: [number, number][]) {
   const columns = emptyColumns();
-  for (const [step, value] of points) putPoint(columns, step, 1000 + step, value);
+  for (const [step, value] of points) putPoint(columns, step, 1000 + step, value, 'REPLACE');
   return columns;
 }
 
@@ -26,7 +27,7 @@ it('is the same as a sorted map of steps, for many shuffled points', () => {
   const random = () => (seed = (seed * 48271) % 2147483647) / 2147483647;
   const points = Array.from({ length: 2000 }, (_, i): [number, number] => [Math.floor(random() * 500), i]);
   const expected = [...new Map(points)].toSorted((a, b) => a[0] - b[0]);
-  const half = mergeColumns(columnsOf(points.slice(0, 900)), columnsOf(points.slice(900)));
+  const half = mergeColumns(columnsOf(points.slice(0, 900)), columnsOf(points.slice(900)), 'REPLACE');
   for (const columns of [columnsOf(points), half]) {
     expect(columns.steps).toEqual(expected.map(([step]) => step));
     expect(columns.values).toEqual(expected.map(([, value]) => value));
@@ -41,7 +42,7 @@ it('keeps what is not finite and counts it', () => {
   ]);
   expect(columns.values).toEqual([NaN, 1, -Infinity]);
   expect(columns.bad).toEqual([1, 0, 1]);
-  putPoint(columns, 1, 0, 4);
+  putPoint(columns, 1, 0, 4, 'REPLACE');
   expect(columns.bad).toEqual([0, 0, 1]);
   expect(decodeValues([1, 'NaN', 'Infinity', '-Infinity', null])).toEqual([1, NaN, Infinity, -Infinity, NaN]);
 });
@@ -56,6 +57,64 @@ it('finds bounds, cuts and neighbours, also in nothing', () => {
   expect(cutAt(columns, 20).steps).toEqual([10]);
   expect([-9, 14, 15, 16, 31, 99].map((step) => nearest(columns, step))).toEqual([0, 0, 0, 1, 2, 2]);
   expect(nearest(emptyColumns(), 3)).toBe(-1);
-  expect(mergeColumns(emptyColumns(), columns).steps).toEqual([10, 20, 40]);
-  expect(mergeColumns(columns, emptyColumns()).steps).toEqual([10, 20, 40]);
+  expect(mergeColumns(emptyColumns(), columns, 'REPLACE').steps).toEqual([10, 20, 40]);
+  expect(mergeColumns(columns, emptyColumns(), 'REPLACE').steps).toEqual([10, 20, 40]);
+});
+
+function keptOf(points: [step: number, time: number, value: number][], repeats: Repeats = 'KEEP') {
+  const columns = emptyColumns();
+  for (const [step, time, value] of points) putPoint(columns, step, time, value, repeats);
+  return columns;
+}
+const pointsOf = ({ steps, times, values }: ReturnType<typeof emptyColumns>) =>
+  steps.map((step, i) => [step, times[i], values[i]]);
+
+it('keeps every value of a step in order of time, and a point that comes again once', () => {
+  const columns = keptOf([
+    [2, 30, 5],
+    [1, 10, 1],
+    [2, 20, 7],
+    [2, 30, 6],
+    [2, 30, NaN],
+    [2, 30, 5],
+    [2, 30, NaN],
+    [3, 5, 0],
+    [3, 5, -0],
+  ]);
+  // Written again, a point counts as written last.
+  expect(pointsOf(columns)).toEqual([
+    [1, 10, 1],
+    [2, 20, 7],
+    [2, 30, 6],
+    [2, 30, 5],
+    [2, 30, NaN],
+    [3, 5, 0],
+    [3, 5, -0],
+  ]);
+  expect(columns.bad).toEqual([0, 0, 0, 0, 1, 0, 0]);
+});
+
+it('merges kept points as if they had been written one after another', () => {
+  let seed = 11;
+  const random = (below: number) => ((seed = (seed * 48271) % 2147483647) % 1000) % below;
+  const points = Array.from({ length: 600 }, (): [number, number, number] => [random(40), random(5), random(3)]);
+  const whole = keptOf(points);
+  expect(whole.steps.length).toBe(new Set(points.map(String)).size);
+  expect(whole.steps).toEqual(whole.steps.toSorted((a, b) => a - b));
+  const merged = mergeColumns(keptOf(points.slice(0, 350)), keptOf(points.slice(350)), 'KEEP');
+  expect(pointsOf(merged)).toEqual(pointsOf(whole));
+});
+
+it('reads at a step its last point, and the range of all behind it', () => {
+  const columns = keptOf([
+    [1, 0, 4],
+    [5, 1, 9],
+    [5, 2, -3],
+    [5, 3, NaN],
+    [5, 4, 2],
+  ]);
+  expect([0, 3, 4, 5, 9].map((step) => nearest(columns, step))).toEqual([0, 0, 4, 4, 4]);
+  expect(rangeAt(columns, 4)).toEqual([-3, 9]);
+  expect(rangeAt(columns, 0)).toEqual([4, 4]);
+  expect(rangeAt(emptyColumns(), -1)).toBe(null);
 });

@@ -1,4 +1,5 @@
-// One line as columns in ascending, distinct steps. A step that comes again replaces its point; nothing is dropped.
+// One line as columns in ascending steps; nothing is dropped. With REPLACE steps are distinct: one that comes again takes
+// the place of its point. With KEEP points are told apart by step, time and value, those of one step in order of time.
 
 /** Values and bounds keep NaN and ±Infinity; `bad` counts the non-finite values behind a point (of a bucket: several). */
 export type Columns = {
@@ -9,6 +10,8 @@ export type Columns = {
   high: number[];
   bad: number[];
 };
+
+export type Repeats = 'REPLACE' | 'KEEP';
 
 export type WireValues = readonly (number | 'NaN' | 'Infinity' | '-Infinity' | null)[];
 
@@ -34,10 +37,19 @@ export function lowerBound(steps: readonly number[], step: number): number {
   return from;
 }
 
-/** Puts one point in step order, over the one that was there. */
-export function putPoint(columns: Columns, step: number, time: number, value: number): void {
-  const at = lowerBound(columns.steps, step);
-  const replaced = columns.steps[at] === step ? 1 : 0;
+/** The index after the last point whose step is not above `step`. */
+export function upperBound(steps: readonly number[], step: number): number {
+  let at = lowerBound(steps, step);
+  while (steps[at] === step) at++;
+  return at;
+}
+
+const names = ['steps', 'times', 'values', 'low', 'high', 'bad'] as const;
+
+/** Puts one point where it belongs, over the one that it repeats. */
+export function putPoint(columns: Columns, step: number, time: number, value: number, repeats: Repeats): void {
+  const at = repeats === 'KEEP' ? placeKept(columns, step, time, value) : lowerBound(columns.steps, step);
+  const replaced = repeats === 'REPLACE' && columns.steps[at] === step ? 1 : 0;
   columns.steps.splice(at, replaced, step);
   columns.times.splice(at, replaced, time);
   columns.values.splice(at, replaced, value);
@@ -46,15 +58,30 @@ export function putPoint(columns: Columns, step: number, time: number, value: nu
   columns.bad.splice(at, replaced, Number.isFinite(value) ? 0 : 1);
 }
 
-const names = ['steps', 'times', 'values', 'low', 'high', 'bad'] as const;
+/** After the points of its step that are not later. The same point, written before, goes: it counts as written last. */
+function placeKept(columns: Columns, step: number, time: number, value: number): number {
+  let at = upperBound(columns.steps, step);
+  while (at > 0 && columns.steps[at - 1] === step && columns.times[at - 1]! > time) at--;
+  for (let i = at - 1; i >= 0 && columns.steps[i] === step && columns.times[i] === time; i--) {
+    if (!Object.is(columns.values[i], value)) continue;
+    for (const name of names) columns[name].splice(i, 1);
+    return at - 1;
+  }
+  return at;
+}
 
 function pushRange(into: Columns, from: Columns, start: number, end: number): void {
   for (const name of names) for (let i = start; i < end; i++) into[name].push(from[name][i]!);
 }
 
-/** Both in step order; where a step is in both, `over` wins. */
-export function mergeColumns(under: Columns, over: Columns): Columns {
+/** Both in order; what is in both is there once, as `over` has it. */
+export function mergeColumns(under: Columns, over: Columns, repeats: Repeats): Columns {
   const merged = emptyColumns();
+  if (repeats === 'KEEP') {
+    pushRange(merged, under, 0, under.steps.length);
+    for (const [j, step] of over.steps.entries()) putPoint(merged, step, over.times[j]!, over.values[j]!, repeats);
+    return merged;
+  }
   let i = 0;
   for (let j = 0; j < over.steps.length; j++) {
     const next = lowerBound(under.steps, over.steps[j]!);
@@ -73,10 +100,20 @@ export function cutAt(columns: Columns, step: number): Columns {
   return cut;
 }
 
-/** The index of the point nearest to a step; -1 when there is none. */
+/** The index of the point nearest to a step, of several the last; -1 when there is none. */
 export function nearest(columns: Columns, step: number): number {
-  const at = lowerBound(columns.steps, step);
-  if (at === 0) return columns.steps.length ? 0 : -1;
-  if (at === columns.steps.length) return at - 1;
-  return step - columns.steps[at - 1]! <= columns.steps[at]! - step ? at - 1 : at;
+  const { steps } = columns;
+  const at = lowerBound(steps, step);
+  if (at === steps.length || (at > 0 && step - steps[at - 1]! <= steps[at]! - step)) return at - 1;
+  return upperBound(steps, steps[at]!) - 1;
+}
+
+/** The least and greatest finite value behind the point at an index: of its bucket, or of all points of its step. */
+export function rangeAt({ steps, low, high }: Columns, at: number): [number, number] | null {
+  let range: [number, number] | null = null;
+  for (let i = lowerBound(steps, steps[at] ?? Infinity); steps[i] !== undefined && steps[i] === steps[at]; i++) {
+    if (!Number.isFinite(low[i]) || !Number.isFinite(high[i])) continue;
+    range = range ? [Math.min(range[0], low[i]!), Math.max(range[1], high[i]!)] : [low[i]!, high[i]!];
+  }
+  return range;
 }

@@ -12,23 +12,41 @@ export const viewerDocument = graphql(`
         slug
         name
         projects(first: 100) {
+          ...ProjectPage
+        }
+      }
+    }
+  }
+
+  fragment ProjectPage on WorkspaceProjectsConnection {
+    totalCount
+    pageInfo {
+      hasNextPage
+      endCursor
+    }
+    edges {
+      node {
+        id
+        name
+        runs(first: 1, orderBy: [{ key: "createdAt", direction: DESC }]) {
           totalCount
           edges {
             node {
               id
-              name
-              runs(first: 1, orderBy: [{ key: "createdAt", direction: DESC }]) {
-                totalCount
-                edges {
-                  node {
-                    id
-                    createdAt
-                  }
-                }
-              }
+              createdAt
             }
           }
         }
+      }
+    }
+  }
+`);
+
+export const projectsDocument = graphql(`
+  query Projects($slug: String!, $after: String!) {
+    workspace(slug: $slug) {
+      projects(first: 100, after: $after) {
+        ...ProjectPage
       }
     }
   }
@@ -137,6 +155,7 @@ export const chartsDocument = graphql(`
     charts(input: $input) {
       name
       tag
+      repeats
       exact
       steps
       times
@@ -161,6 +180,7 @@ export const metricsDocument = graphql(`
           name
           tag
           attempt
+          repeats
           steps
           times
           values

@@ -1,5 +1,15 @@
 import { expect, it } from 'vitest';
-import { flatten, formatAgo, formatDuration, formatTick, formatValue, plural } from './format.ts';
+import {
+  asLiteral,
+  flatten,
+  formatAgo,
+  formatDuration,
+  formatTick,
+  formatTicks,
+  formatValue,
+  plural,
+  withoutBidi,
+} from './format.ts';
 
 it('writes values with a steady number of digits', () => {
   expect([0.0412, 0.98712, 0.118, 1, 0, -2.5, 12345.6, 1e-5, 4.2e9].map(formatValue)).toEqual([
@@ -53,4 +63,30 @@ it('flattens a config to dotted keys', () => {
     ['none', null],
   ]);
   expect([flatten(null), flatten({})]).toEqual([[], []]);
+});
+
+it('flattens keys that collide, are empty, or name what objects inherit, and loses none', () => {
+  const config = JSON.parse('{"a.b": 1, "a": {"b": 2}, "": 3, "x": {"": 4}, "__proto__": 5}') as unknown;
+  expect(flatten(config)).toEqual([
+    ['a.b', 1],
+    ['a.b', 2],
+    ['', 3],
+    ['x.', 4],
+    ['__proto__', 5],
+  ]);
+});
+
+it('writes ticks that stand close together as distances from the first', () => {
+  expect(formatTicks([0, 0.5, 1])).toEqual(['0', '0.5', '1']);
+  expect(formatTicks([1e16, 1e16 + 2, 1e16 + 4])).toEqual(['1e16', '+2', '+4']);
+  expect(formatTicks([-1e16, -1e16 + 4])).toEqual(['−1e16', '+4']);
+  expect(formatTicks([1e308, Infinity])).toEqual(['1e308', '']);
+  expect(formatTicks([])).toEqual([]);
+});
+
+it('takes out or writes out the signs that turn the direction of text', () => {
+  const name = 'a\u202Eb\u2069c\u2066d';
+  expect(withoutBidi(name)).toBe('abcd');
+  expect(asLiteral(name)).toBe('"a\\u202eb\\u2069c\\u2066d"');
+  expect(JSON.parse(asLiteral(name))).toBe(name);
 });

@@ -40,6 +40,14 @@ export function formatTick(value: number): string {
   return minus(String(Number(value.toPrecision(6))));
 }
 
+/** Labels of ticks that stand together. Where short ones would read the same, all but the first say how far they are
+ *  from it: 1e16, +2, +4. */
+export function formatTicks(values: readonly number[]): string[] {
+  const labels = values.map((value) => (Number.isFinite(value) ? formatTick(value) : ''));
+  if (new Set(labels).size === labels.length) return labels;
+  return labels.map((label, i) => (i === 0 ? label : `+${formatTick(values[i]! - values[0]!)}`));
+}
+
 const two = (value: number): string => String(value).padStart(2, '0');
 const minus = (text: string): string => text.replace(/^-/, '−');
 const shortExponent = (text: string): string => text.replace('e+', 'e');
@@ -74,10 +82,20 @@ export function formatJson(value: unknown): string {
   return JSON.stringify(value) ?? '';
 }
 
-/** Nested objects as dotted keys, in the order they were given. */
-export function flatten(value: unknown, prefix = ''): [string, unknown][] {
-  if (value === null || typeof value !== 'object' || Array.isArray(value)) return prefix ? [[prefix, value]] : [];
-  const entries = Object.entries(value);
-  if (entries.length === 0 && prefix) return [[prefix, value]];
-  return entries.flatMap(([key, inner]) => flatten(inner, prefix ? `${prefix}.${key}` : key));
+/** Nested objects as dotted keys, in the order they were given. Keys may come twice: `{"a.b": 1, "a": {"b": 2}}`. */
+export function flatten(value: unknown, path: string | null = null): [string, unknown][] {
+  const isLeaf = value === null || typeof value !== 'object' || Array.isArray(value);
+  const entries = isLeaf ? [] : Object.entries(value);
+  if (entries.length === 0) return path === null ? [] : [[path, value]];
+  return entries.flatMap(([key, inner]) => flatten(inner, path === null ? key : `${path}.${key}`));
 }
+
+// What turns the direction of the text after it; a stray one gets out of inline isolation too.
+const bidiControls = /[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
+
+/** Text of a run beside the page's own where no element can isolate it: the window's title. */
+export const withoutBidi = (text: string): string => text.replace(bidiControls, '');
+
+/** A string as code shows it, with nothing in it that moves other letters. */
+export const asLiteral = (text: string): string =>
+  JSON.stringify(text).replace(bidiControls, (sign) => `\\u${sign.charCodeAt(0).toString(16).padStart(4, '0')}`);

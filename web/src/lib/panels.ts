@@ -39,24 +39,51 @@ export function sectionsOf(store: SeriesStore): Section[] {
 export type Aligned = [number[], ...(number | null | undefined)[][]];
 
 export function alignLines(lines: readonly Line[]): Aligned {
-  const only = lines.length === 1 ? lines[0]!.columns.steps : undefined;
-  const steps = only ?? [...new Set(lines.flatMap((line) => line.columns.steps))].toSorted((a, b) => a - b);
+  const steps = lines.length === 1 ? lines[0]!.columns.steps : sharedSteps(lines);
   const aligned: Aligned = [steps];
   for (const { columns } of lines) {
-    const at = new Map(columns.steps.map((step, i) => [step, i]));
+    const places = placesOf(columns.steps, steps);
     for (const column of [columns.values, columns.low, columns.high]) {
-      aligned.push(
-        steps.map((step) => {
-          const i = at.get(step);
-          if (i === undefined) return undefined;
-          return Number.isFinite(columns.values[i]) && Number.isFinite(column[i]) ? column[i]! : null;
-        }),
-      );
+      aligned.push(places.map((i) => (i === -1 ? undefined : Number.isFinite(column[i]) ? column[i]! : null)));
     }
   }
   return aligned;
 }
 
+/** Every step of any line, as often as the line has it that has it most often. */
+function sharedSteps(lines: readonly Line[]): number[] {
+  const most = new Map<number, number>();
+  for (const { columns } of lines) {
+    let count = 0;
+    for (const [i, step] of columns.steps.entries()) {
+      count = columns.steps[i - 1] === step ? count + 1 : 1;
+      if (count > (most.get(step) ?? 0)) most.set(step, count);
+    }
+  }
+  const ascending = [...most].toSorted(([a], [b]) => a - b);
+  return ascending.flatMap(([step, count]) => Array.from({ length: count }, () => step));
+}
+
+/** For each place of the axis the index of the line's own point; -1: it has none there. */
+function placesOf(own: readonly number[], axis: readonly number[]): number[] {
+  let next = 0;
+  return axis.map((step) => (own[next] === step ? next++ : -1));
+}
+
 export function hasBand(lines: readonly Line[]): boolean {
   return lines.some(({ columns }) => columns.low.some((low, i) => low < columns.high[i]!));
+}
+
+const around = 8;
+const notable = 3;
+
+/** The buckets that reach much further than those around them: in a band one bucket wide, nobody would see them. */
+export function spikesOf({ low, high }: Columns): number[] {
+  const spreads = low.map((bottom, i) => (Number.isFinite(high[i]! - bottom) ? high[i]! - bottom : 0));
+  return spreads.flatMap((spread, i) => {
+    if (spread <= 0) return [];
+    const near = spreads.slice(Math.max(0, i - around), i + around + 1).toSorted((a, b) => a - b);
+    // Few neighbours, as at an end: the lower middle, so that a spike is not its own measure.
+    return spread > notable * near[(near.length - 1) >> 1]! ? [i] : [];
+  });
 }

@@ -7,6 +7,7 @@ function chart(points: [number, number][], more: Partial<ChartAnswer> = {}): Cha
   return {
     name: 'loss',
     tag: '',
+    repeats: 'REPLACE',
     exact: true,
     steps: points.map(([step]) => step),
     times: points.map(([step]) => step * 10),
@@ -22,7 +23,8 @@ function chart(points: [number, number][], more: Partial<ChartAnswer> = {}): Cha
 
 function live(points: [number, number][], more: Partial<LiveColumns> = {}): LiveColumns {
   const steps = points.map(([step]) => step);
-  return { name: 'loss', tag: '', attempt: 1, steps, times: steps, values: points.map(([, value]) => value), ...more };
+  const values = points.map(([, value]) => value);
+  return { name: 'loss', tag: '', attempt: 1, repeats: 'REPLACE', steps, times: steps, values, ...more };
 }
 
 function drawn(store: SeriesStore, name = 'loss', tag = ''): [number, number][] {
@@ -204,4 +206,54 @@ it('a fresh read drops what it contains and keeps what came while it was on its 
   expect(drawn(store, 'loss', 'val')).toEqual([[1, 5]]);
   expect(store.size).toBe(2);
   expect(outdated).toBe(false);
+});
+
+describe('where repeats are kept', () => {
+  const kept = { repeats: 'KEEP' } as const;
+
+  it('live points join those of their step in order of time, and the same one counts once', () => {
+    const first: [number, number][] = [
+      [1, 1],
+      [2, 2],
+      [2, 3],
+    ];
+    const { store } = rebuild([chart(first, { ...kept, times: [10, 20, 40] })], 1, []);
+    const more: [number, number][] = [
+      [2, 9],
+      [2, 3],
+      [3, 4],
+      [3, 5],
+    ];
+    expect(applyLive(store, '11', [live(more, { ...kept, times: [30, 40, 50, 50] })])).toBe(false);
+    expect(drawn(store)).toEqual([
+      [1, 1],
+      [2, 2],
+      [2, 9],
+      [2, 3],
+      [3, 4],
+      [3, 5],
+    ]);
+  });
+
+  it('the first batch that named the metric says so, whatever a later one says', () => {
+    const { store } = rebuild([chart([[1, 1]], kept)], 1, []);
+    applyLive(store, '11', [live([[1, 2]], { repeats: 'REPLACE' }), live([[1, 1]], { ...kept, name: 'lr' })]);
+    applyLive(store, '12', [live([[1, 2]], { repeats: 'REPLACE', name: 'lr', times: [9] })]);
+    expect(drawn(store).length).toBe(2);
+    expect(drawn(store, 'lr').length).toBe(2);
+  });
+
+  it('a new attempt still replaces everything from its smallest step on', () => {
+    const first: [number, number][] = [
+      [1, 1],
+      [2, 2],
+      [2, 3],
+    ];
+    const { store } = rebuild([chart(first, kept)], 1, []);
+    expect(applyLive(store, '11', [live([[2, 30]], { ...kept, attempt: 2 })])).toBe(true);
+    expect(drawn(store)).toEqual([
+      [1, 1],
+      [2, 30],
+    ]);
+  });
 });

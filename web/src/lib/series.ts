@@ -1,7 +1,7 @@
 // The curves of one run: what `charts` answered, with the points that came live after it. Knows when the picture it
 // can make by itself is no longer exact, and says so (`outdated`), so that the charts are read again.
 import { contains } from './cursor.ts';
-import type { Columns, WireValues } from './columns.ts';
+import type { Columns, Repeats, WireValues } from './columns.ts';
 import { cutAt, decodeValues, emptyColumns, mergeColumns, putPoint } from './columns.ts';
 
 export const buckets = 500;
@@ -10,6 +10,7 @@ const liveLimit = 2 * buckets;
 export type ChartAnswer = {
   name: string;
   tag: string;
+  repeats: Repeats;
   exact: boolean;
   steps: readonly number[];
   times: readonly number[];
@@ -25,6 +26,7 @@ export type LiveColumns = {
   name: string;
   tag: string;
   attempt: number;
+  repeats: Repeats;
   steps: readonly number[];
   times: readonly number[];
   values: WireValues;
@@ -34,6 +36,7 @@ export type LiveColumns = {
 export type Series = {
   name: string;
   tag: string;
+  repeats: Repeats;
   exact: boolean;
   cursor: string | null;
   attempt: number;
@@ -61,12 +64,12 @@ export function fromChart(chart: ChartAnswer, attempt: number): Series {
     high: chart.exact ? last : decodeValues(chart.max),
     bad: [...chart.nonFiniteCounts],
   };
-  return { ...freshSeries(chart.name, chart.tag), exact: chart.exact, cursor: chart.cursor, attempt, base };
+  return { ...freshSeries(chart), exact: chart.exact, cursor: chart.cursor, attempt, base };
 }
 
-function freshSeries(name: string, tag: string): Series {
+function freshSeries({ name, tag, repeats }: Pick<Series, 'name' | 'tag' | 'repeats'>): Series {
   const base = emptyColumns();
-  return { name, tag, exact: true, cursor: null, attempt: 0, base, live: new Map(), liveCount: 0, line: null };
+  return { name, tag, repeats, exact: true, cursor: null, attempt: 0, base, live: new Map(), liveCount: 0, line: null };
 }
 
 /** Applies one live event; what a series' base already contains is left out. Returns whether `charts` should be read
@@ -75,14 +78,17 @@ export function applyLive(store: SeriesStore, cursor: string, metrics: readonly 
   let outdated = false;
   for (const metric of metrics) {
     const key = seriesKey(metric.name, metric.tag);
-    const series = store.get(key) ?? freshSeries(metric.name, metric.tag);
+    // How it repeats is fixed by the first batch that named it: what the chart says wins.
+    const series = store.get(key) ?? freshSeries(metric);
     store.set(key, series);
     if (contains(series.cursor, cursor)) continue;
     if (needsServer(series, metric)) outdated = true;
     let columns = series.live.get(metric.attempt);
     if (!columns) series.live.set(metric.attempt, (columns = emptyColumns()));
     const values = decodeValues(metric.values);
-    for (const [i, step] of metric.steps.entries()) putPoint(columns, step, metric.times[i] ?? NaN, values[i]!);
+    for (const [i, step] of metric.steps.entries()) {
+      putPoint(columns, step, metric.times[i] ?? NaN, values[i]!, series.repeats);
+    }
     series.liveCount += values.length;
     series.line = null;
     if (series.liveCount > liveLimit) outdated = true;
@@ -107,7 +113,7 @@ export function lineOf(series: Series): Columns {
     const points = series.live.get(attempt)!;
     if (attempt < series.attempt || points.steps.length === 0) continue;
     if (attempt > series.attempt) line = cutAt(line, points.steps[0]!);
-    line = mergeColumns(line, points);
+    line = mergeColumns(line, points, series.repeats);
   }
   return (series.line = line);
 }

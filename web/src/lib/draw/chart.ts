@@ -1,11 +1,11 @@
 // One panel's drawing: lines with their bands through uPlot, marks over them. Knows no state but what it is given.
 import uPlot from 'uplot';
-import { formatTick } from '../format.ts';
+import { inUnits, ticksBetween, unitOf, xRange, yRange } from '../axis.ts';
+import { formatTicks } from '../format.ts';
 import type { Line } from '../panels.ts';
 import { alignLines, hasBand } from '../panels.ts';
 import type { Ending } from './marks.ts';
 import { drawMarks } from './marks.ts';
-
 import { dashes, onThemeChange, readPalette } from './palette.ts';
 
 export type Drawing = { lines: readonly Line[]; ending: Ending };
@@ -16,6 +16,9 @@ const height = 196;
 /** `hovered` gets the step under the crosshair, which all charts of the page share, or null. */
 export function drawChart(target: HTMLElement, first: Drawing, hovered: (step: number | null) => void): Chart {
   let drawing = first;
+  let unit = 1;
+  /** In units. */
+  let lines: readonly Line[] = [];
   let palette = readPalette();
   let zoom: [number, number] | null = null;
   let plot: uPlot | null = null;
@@ -25,7 +28,7 @@ export function drawChart(target: HTMLElement, first: Drawing, hovered: (step: n
     plot?.destroy();
     const size = { width: Math.max(120, target.clientWidth), height };
     const options = { ...size, ...look(), series: series(), bands: bands() };
-    plot = new uPlot(options, alignLines(drawing.lines), target);
+    plot = new uPlot(options, alignLines(lines), target);
   }
 
   function series(): uPlot.Series[] {
@@ -52,8 +55,9 @@ export function drawChart(target: HTMLElement, first: Drawing, hovered: (step: n
       stroke: () => palette.ink3,
       font: "11px 'Inter Variable', system-ui, sans-serif",
       ticks: { show: false },
-      values: (_: uPlot, splits: number[]) => splits.map((split) => (split === null ? '' : formatTick(split))),
+      splits: (_: uPlot, __: number, min: number, max: number, increment: number) => ticksBetween(min, max, increment),
     };
+    const labels = (splits: number[], each: number) => formatTicks(splits.map((split) => split * each));
     return {
       legend: { show: false },
       padding: [8, 8, 0, 0],
@@ -62,8 +66,16 @@ export function drawChart(target: HTMLElement, first: Drawing, hovered: (step: n
         y: { range: (_, min, max) => yRange(min, max) },
       },
       axes: [
-        { ...axis, grid: { show: false }, size: 24, gap: 6, space: 64 },
-        { ...axis, grid: { stroke: () => palette.line, width: 1 }, size: 46, gap: 6, space: 44 },
+        { ...axis, grid: { show: false }, size: 24, gap: 6, space: 64, values: (_, splits) => labels(splits, 1) },
+        {
+          ...axis,
+          grid: { stroke: () => palette.line, width: 1 },
+          // As wide as its longest label needs: −1.5e-300.
+          size: (_, labels) => Math.max(46, ...(labels ?? []).map((label) => 10 + 6.2 * label.length)),
+          gap: 6,
+          space: 36,
+          values: (_, splits) => labels(splits, unit),
+        },
       ],
       cursor: {
         y: false,
@@ -78,7 +90,7 @@ export function drawChart(target: HTMLElement, first: Drawing, hovered: (step: n
       hooks: {
         setCursor: [(u) => hovered(u.cursor.idx == null ? null : (u.data[0][u.cursor.idx] ?? null))],
         setSelect: [(u) => u.select.width > 0 && (zoom = [u.posToVal(u.select.left, 'x'), rightEnd(u)])],
-        draw: [(u) => drawMarks(u, drawing.lines, palette, drawing.ending)],
+        draw: [(u) => drawMarks(u, lines, palette, drawing.ending)],
         ready: [(u) => u.over.addEventListener('dblclick', unzoom)],
       },
     };
@@ -91,12 +103,14 @@ export function drawChart(target: HTMLElement, first: Drawing, hovered: (step: n
 
   function update(next: Drawing): void {
     drawing = next;
+    unit = unitOf(drawing.lines);
+    lines = inUnits(drawing.lines, unit);
     const nextShape = `${drawing.lines.map((line) => line.tag).join('\n')}|${bands().length}`;
     if (!plot || nextShape !== shape) {
       shape = nextShape;
       return build();
     }
-    plot.setData(alignLines(drawing.lines), zoom === null);
+    plot.setData(alignLines(lines), zoom === null);
     if (zoom) plot.setScale('x', { min: zoom[0], max: zoom[1] });
   }
 
@@ -122,16 +136,3 @@ export function drawChart(target: HTMLElement, first: Drawing, hovered: (step: n
 }
 
 const rightEnd = (u: uPlot): number => u.posToVal(u.select.left + u.select.width, 'x');
-
-function xRange(min: number | null, max: number | null): [number, number] {
-  if (min === null || max === null) return [0, 1];
-  return min === max ? [min - 1, max + 1] : [min, max];
-}
-
-/** A little air; a flat line stands in the middle. */
-function yRange(min: number | null, max: number | null): [number, number] {
-  if (min === null || max === null) return [0, 1];
-  if (min === max) return min === 0 ? [-1, 1] : [min - Math.abs(min) * 0.1, max + Math.abs(max) * 0.1];
-  const air = (max - min) * 0.06;
-  return [min >= 0 && min < air ? 0 : min - air, max + air];
-}

@@ -1,6 +1,8 @@
-// What uPlot does not draw by itself: the end of a line, its lone points, and where a value was not finite.
+// What uPlot does not draw by itself: the end of a line, its lone points, spikes within a bucket, and where a value was
+// not finite.
 import type uPlot from 'uplot';
 import type { Line } from '../panels.ts';
+import { spikesOf } from '../panels.ts';
 import type { Palette } from './palette.ts';
 
 export type Ending = 'dot' | 'cross' | 'none';
@@ -10,12 +12,22 @@ export function drawMarks(u: uPlot, lines: readonly Line[], palette: Palette, en
   const ratio = devicePixelRatio;
   ctx.save();
   for (const [n, { columns }] of lines.entries()) {
-    const { steps, values, bad } = columns;
+    const { steps, values, low, high, bad } = columns;
     const colour = palette.runs[n % palette.runs.length]!;
     const x = (i: number) => u.valToPos(steps[i]!, 'x', true);
     const y = (i: number) => u.valToPos(values[i]!, 'y', true);
     const inside = (i: number) => x(i) >= bbox.left - 1 && x(i) <= bbox.left + bbox.width + 1;
     const finite = (i: number) => i >= 0 && i < values.length && Number.isFinite(values[i]);
+
+    ctx.strokeStyle = colour;
+    ctx.lineWidth = 1.25 * ratio;
+    ctx.beginPath();
+    for (const i of spikesOf(columns)) {
+      if (!inside(i)) continue;
+      ctx.moveTo(x(i), u.valToPos(low[i]!, 'y', true));
+      ctx.lineTo(x(i), u.valToPos(high[i]!, 'y', true));
+    }
+    ctx.stroke();
 
     ctx.strokeStyle = palette.bad;
     ctx.lineWidth = 1.5 * ratio;

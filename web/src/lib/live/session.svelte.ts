@@ -1,37 +1,34 @@
 // Who is looking, and what they may see: read at the start and again now and then, because a first run makes a
 // project that no subscription announces.
-import { viewerDocument } from '../documents.ts';
+import { projectsDocument, viewerDocument } from '../documents.ts';
 import type { ViewerQuery } from '../generated/graphql.ts';
 import { inWords, request } from '../graphql.ts';
+import type { ProjectChoice } from '../projects.ts';
+import { projectsOf, readProjects } from '../projects.ts';
 
 export type Viewer = NonNullable<ViewerQuery['viewer']>;
 
+let projects = $state.raw<ProjectChoice[]>([]);
 let viewer = $state.raw<Viewer | null | undefined>(undefined);
 let problem = $state<string | null>(null);
 
 /** undefined: not known yet; null: nobody is signed in. */
 export const currentViewer = () => viewer;
+/** Of all the viewer's workspaces, the newest first in each. */
+export const currentProjects = () => projects;
 export const sessionProblem = () => problem;
 
 export async function readViewer(): Promise<void> {
   try {
-    viewer = (await request(viewerDocument, {})).viewer ?? null;
+    const answer = (await request(viewerDocument, {})).viewer ?? null;
+    const found = await readProjects(
+      answer?.workspaces ?? [],
+      async (slug, after) => (await request(projectsDocument, { slug, after })).workspace?.projects ?? null,
+    );
+    projects = projectsOf(found);
+    viewer = answer;
     problem = null;
   } catch (error) {
     problem = inWords(error);
   }
-}
-
-export type ProjectChoice = { id: string; name: string; workspace: string; runs: number; newest: number };
-
-export function projectsOf(someone: Viewer): ProjectChoice[] {
-  return someone.workspaces.flatMap((workspace) =>
-    workspace.projects.edges.map(({ node }) => ({
-      id: node.id,
-      name: node.name,
-      workspace: workspace.name,
-      runs: node.runs.totalCount,
-      newest: Date.parse(node.runs.edges[0]?.node.createdAt ?? '') || 0,
-    })),
-  );
 }
