@@ -18,7 +18,7 @@ export const viewerDocument = graphql(`
     }
   }
 
-  fragment ProjectPage on WorkspaceProjectsConnection {
+  fragment ProjectPage on ProjectConnection {
     totalCount
     pageInfo {
       hasNextPage
