@@ -92,7 +92,7 @@ class Tracker:
             same_key = [id for id, run in self.runs.items() if input.get("key") and run.get("key") == input["key"]]
             known = same_key[0] if same_key else str(uuid.uuid4())
             self.by_request[input["requestId"]] = known
-            self.runs[known] = input
+            self.runs.setdefault(known, input)
             self.attempts[known] = self.attempts.get(known, 0) + 1
         project = {"name": input.get("project", "uncategorized"), "workspace": {"slug": "personal"}}
         first = self.runs[known]

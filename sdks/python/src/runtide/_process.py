@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _runs: list[Run] = []
 """Not finished yet, the newest last."""
+_leaving: list[Run] = []
+"""Sending what is left, at this moment."""
 
 SIGTERM_TIMEOUT_S = 2.0
 
@@ -45,10 +47,16 @@ def opened(run: Run) -> None:
 
 
 def closed(run: Run) -> None:
+    _leaving.append(run)
     with contextlib.suppress(ValueError):
         _runs.remove(run)
     if not _runs:
         _unwatch_exit()
+
+
+def left(run: Run) -> None:
+    with contextlib.suppress(ValueError):
+        _leaving.remove(run)
 
 
 def status_of(exc: BaseException | type[BaseException] | None) -> tuple[str, int]:
@@ -135,11 +143,15 @@ def _on_sigterm(signum: int, _: FrameType | None) -> None:
     for run in reversed(_runs.copy()):
         with contextlib.suppress(Exception, KeyboardInterrupt):
             run._end("FAILED", 128 + signum, max(0.0, deadline - time.monotonic()))
+    for run in _leaving.copy():  # the worker was about to leave of itself
+        with contextlib.suppress(Exception, KeyboardInterrupt):
+            run._wait_for_end(max(0.0, deadline - time.monotonic()))
     signal.signal(signum, signal.SIG_DFL)
     os.kill(os.getpid(), signum)
 
 
 def _after_fork() -> None:
+    _leaving.clear()
     for run in _runs:
         run._after_fork()
 

@@ -209,21 +209,29 @@ class Run:
             if self._ended:
                 return
             self._ended = True
-        sender = self._sender
         _process.closed(self)
-        if sender is None:
-            return
+        try:
+            self._send_rest(status, exit_code, exit_timeout() if timeout_s is None else timeout_s)
+        finally:
+            _process.left(self)
+
+    def _send_rest(self, status: str, exit_code: int, timeout_s: float) -> None:
+        sender = self._sender
         # A forked child sends its own points; the run ends with the process that began it.
         owner = os.getpid() == self._owner
-        if not owner and not sender.started:
+        if sender is None or not (owner or sender.started):
             return
         try:
-            timeout_s = exit_timeout() if timeout_s is None else timeout_s
             sender.close(timeout_s, {"status": status, "exitCode": exit_code} if owner else None)
         finally:
-            self._report(sender, status if owner and sender.finished else None)
+            self._report(sender, status if owner and sender.finished else None, timeout_s)
 
-    def _report(self, sender: Sender, status: str | None) -> None:
+    def _wait_for_end(self, timeout_s: float) -> None:
+        """For a signal's handler that has interrupted the end."""
+        if self._sender is not None:
+            self._sender.close(timeout_s, None)
+
+    def _report(self, sender: Sender, status: str | None, timeout_s: float) -> None:
         counts = sender.counts
         if counts.waits:
             say(f"log() waited {counts.waits:,} times for room in the queue, {counts.waited_s:.1f} s in all")
@@ -233,7 +241,7 @@ class Run:
             say(f"the server refused {counts.refused:,} points in all ({sender.last_error})")
         if sender.undelivered:
             say(
-                f"{sender.undelivered:,} points were not delivered within {exit_timeout():g} s "
+                f"{sender.undelivered:,} points were not delivered within {timeout_s:g} s "
                 f"(RUNTIDE_EXIT_TIMEOUT); {sender.last_error or 'the server was too slow'}"
             )
         if status is not None:
