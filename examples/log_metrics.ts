@@ -12,20 +12,18 @@ const key = given || Object.entries(stored).find(([url]) => sameHost(url) === sa
 if (!key) throw new Error(`No API key for ${server}: set RUNTIDE_API_KEY, or start the server here; it writes ${file}`);
 
 async function send(mutation: string, type: string, input: object) {
-  const query = `mutation ($input: ${type}!) { ${mutation} }`;
   const headers = { authorization: `Bearer ${key}`, 'content-type': 'application/json' };
-  const body = JSON.stringify({ query, variables: { input } });
+  const body = JSON.stringify({ query: `mutation ($input: ${type}!) { ${mutation} }`, variables: { input } });
   const { data, errors } = await (await fetch(`${server}/graphql`, { method: 'POST', headers, body })).json();
   if (errors) throw new Error(errors[0].message);
   return data;
 }
 
-const { run } = (await send('createRun(input: $input) { run { id } }', 'CreateRunInput', { project: 'fetch' }))
-  .createRun;
-console.log(`${server}/app/runs/${run.id}`);
+const { createRun } = await send('createRun(input: $input) { run { id } }', 'CreateRunInput', { project: 'fetch' });
+console.log(`${server}/app/runs/${createRun.run.id}`);
 for (let step = 0; step < 200; step++) {
   const metrics = [{ name: 'loss', steps: [step], values: [Math.exp(-0.02 * step) + Math.random() / 20] }];
-  await send('logMetrics(input: $input) { accepted }', 'LogMetricsInput', { runId: run.id, metrics });
+  await send('logMetrics(input: $input) { accepted }', 'LogMetricsInput', { runId: createRun.run.id, metrics });
   await sleep(50);
 }
-await send('finishRun(input: $input) { run { id } }', 'FinishRunInput', { id: run.id, status: 'COMPLETED' });
+await send('finishRun(input: $input) { run { id } }', 'FinishRunInput', { id: createRun.run.id, status: 'COMPLETED' });
