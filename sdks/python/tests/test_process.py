@@ -268,6 +268,8 @@ def test_a_handler_of_ones_own_for_sigterm_is_kept(online: Tracker, script: Scri
 def test_a_run_that_a_worker_began_ends_with_it(
     online: Tracker, script: Script, way_out: str, ending: tuple[str, int]
 ) -> None:
+    if sys.version_info >= (3, 13):
+        ending = ("COMPLETED", 0)  # there the exception is forgotten before anybody is called; `with` sees it
     code, err = end(script(OWN_RUN.replace("WAY_OUT", way_out)))
     assert code == 0, err
     assert online.values("x") == [1]

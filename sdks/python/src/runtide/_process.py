@@ -121,7 +121,7 @@ def _unwatch_exit() -> None:
 def _at_exit() -> None:
     ending = _ending
     if ending is None:
-        # A worker of multiprocessing comes here while what ends it is on its way.
+        # Until Python 3.12, a worker of multiprocessing comes here while what ends it is on its way.
         exc = sys.exc_info()[1] or (_exit if _exit is not None and _uncaught(_exit) else None)
         ending = status_of(exc)
     for run in reversed(_runs.copy()):
