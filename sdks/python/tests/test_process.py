@@ -6,10 +6,13 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+import runtide
 
 from conftest import Wait
 from tracker import Fault, Tracker
@@ -74,6 +77,48 @@ def test_ctrl_c_cancels(online: Tracker, script: Script, wait_until: Wait) -> No
     assert ends(online) == [("CANCELED", 130)]
 
 
+CAUGHT_EXITS = {
+    "in a function": "def f():\n    try: sys.exit(3)\n    except SystemExit: pass\nf()",
+    "at the top": "try: sys.exit(3)\nexcept SystemExit: pass",
+    "suppressed": "import contextlib\nwith contextlib.suppress(SystemExit): sys.exit(3)",
+    "in a thread": "import threading\nt = threading.Thread(target=sys.exit, args=(3,)); t.start(); t.join()",
+}
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ("sys.exit(3)", 3),
+        ("sys.exit('no data')", 1),
+        ("sys.exit(True)", 1),
+        ("import argparse\nargparse.ArgumentParser().error('wrong')", 2),
+        ("try: sys.exit(3)\nfinally: run.log({'x': 2})", 3),
+        ("def f():\n    try: sys.exit(3)\n    except SystemExit: raise\nf()", 3),
+        ("try: sys.exit(3)\nexcept SystemExit: pass\nsys.exit(4)", 4),
+        ("try: sys.exit(3)\nexcept SystemExit: pass\nraise ValueError", 1),
+    ],
+)
+def test_sys_exit_is_a_failure(online: Tracker, script: Script, body: str, code: int) -> None:
+    returned, err = end(script(f"run.log({{'x': 1}})\n{body}"))
+    assert returned == code, err
+    assert ends(online) == [("FAILED", code)]
+    assert online.values("x")[0] == 1
+
+
+@pytest.mark.parametrize("body", ["sys.exit()", "sys.exit(0)", "sys.exit(None)", *CAUGHT_EXITS.values()])
+def test_an_exit_of_zero_or_one_that_is_caught_is_none(online: Tracker, script: Script, body: str) -> None:
+    returned, err = end(script(body))
+    assert returned == 0, err
+    assert ends(online) == [("COMPLETED", 0)]
+
+
+def test_sys_exit_is_as_it_was_once_no_run_is_open(online: Tracker) -> None:
+    original = sys.exit
+    with runtide.init(), runtide.init():
+        assert sys.exit is not original
+    assert sys.exit is original
+
+
 def test_a_caught_exception_is_none(online: Tracker, script: Script) -> None:
     body = "import threading\nthreading.excepthook = lambda args: None\n"
     body += "t = threading.Thread(target=lambda: 1 / 0); t.start(); t.join()\nrun.log({'x': 1})"
@@ -125,6 +170,114 @@ for worker in workers: worker.start()
 for worker in workers: worker.join()
 assert [worker.exitcode for worker in workers] == [0, 0, 0]
 """
+
+
+# What a pool does at its end is SIGTERM, and the end of `with` does not wait for the workers.
+POOL = """
+import multiprocessing
+def work(i):
+    run.log({'x': i, f'worker{os.getpid()}': i}, step=i)
+    return i
+context = multiprocessing.get_context('fork')
+with context.Pool(3) as pool:
+    assert pool.map(work, range(300), chunksize=10) == list(range(300))
+"""
+
+OPEN_POOL = POOL.replace("with context.Pool(3) as pool:", "pool = context.Pool(3)\nif True:")
+
+OWN_RUN = """
+import multiprocessing
+def work():
+    own = runtide.init(project='process', name='own')
+    own.log({'x': 1})
+    WAY_OUT
+worker = multiprocessing.get_context('fork').Process(target=work)
+worker.start()
+worker.join()
+"""
+
+TERMINATED = """
+import signal
+pid = os.fork()
+if pid == 0:
+    for i in range(COUNT): run.log({'child': i}, step=i)
+    print('logged', flush=True)
+    while True: time.sleep(60)
+sys.stdout.flush()
+assert os.waitpid(pid, 0)[1] == signal.SIGTERM
+"""
+
+
+@pytest.mark.parametrize("body", [POOL, OPEN_POOL])
+def test_workers_of_a_pool_lose_nothing_when_they_are_terminated(online: Tracker, script: Script, body: str) -> None:
+    code, err = end(script(body))
+    assert code == 0, err
+    assert sorted(online.values("x")) == list(range(300)), err
+    assert ends(online) == [("COMPLETED", 0)]
+
+
+def test_a_forked_child_sends_promptly(online: Tracker, script: Script, wait_until: Wait) -> None:
+    body = (
+        "pid = os.fork()\nif pid == 0:\n    run.log({'x': 1})\n    time.sleep(0.3)\n    os._exit(0)\nos.waitpid(pid, 0)"
+    )
+    code, err = end(script(body))
+    assert code == 0, err
+    assert online.values("x") == [1]
+
+
+def test_sigterm_flushes_a_forked_child_and_ends_it(online: Tracker, script: Script, wait_until: Wait) -> None:
+    held = [True]
+    online.faults = lambda operation, input: Fault(code="UNAVAILABLE") if operation == "LogMetrics" and held else None
+    process = script(TERMINATED.replace("COUNT", "5_000"))
+    assert process.stdout is not None
+    assert process.stdout.readline() == "logged\n"
+    wait_until(lambda: online.operations("LogMetrics"))
+    [child] = children(process.pid)
+    held.clear()
+    os.kill(child, signal.SIGTERM)
+    code, err = end(process)
+    assert code == 0, err
+    assert online.values("child") == list(range(5_000))
+
+
+def test_sigterm_in_the_midst_of_log_harms_nothing(online: Tracker, script: Script, wait_until: Wait) -> None:
+    process = script(TERMINATED.replace("COUNT", "10**9"))
+    wait_until(lambda: online.values("child"))
+    [child] = children(process.pid)
+    since = time.monotonic()
+    os.kill(child, signal.SIGTERM)
+    code, err = end(process)
+    assert code == 0, err
+    assert time.monotonic() - since < 10
+    values = online.values("child")
+    assert values == list(range(len(values)))
+
+
+def test_a_handler_of_ones_own_for_sigterm_is_kept(online: Tracker, script: Script) -> None:
+    body = "import signal\nsignal.signal(signal.SIGTERM, lambda *_: os._exit(7))\npid = os.fork()\n"
+    body += "if pid == 0:\n    run.log({'x': 1})\n    os.kill(os.getpid(), signal.SIGTERM)\n    time.sleep(9)\n"
+    body += "assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7"
+    code, err = end(script(body))
+    assert code == 0, err
+
+
+@pytest.mark.parametrize(
+    ("way_out", "ending"),
+    [("pass", ("COMPLETED", 0)), ("sys.exit(4)", ("FAILED", 4)), ("raise ValueError", ("FAILED", 1))],
+)
+def test_a_run_that_a_worker_began_ends_with_it(
+    online: Tracker, script: Script, way_out: str, ending: tuple[str, int]
+) -> None:
+    if sys.version_info >= (3, 13):
+        ending = ("COMPLETED", 0)  # there the exception is forgotten before anybody is called; `with` sees it
+    code, err = end(script(OWN_RUN.replace("WAY_OUT", way_out)))
+    assert code == 0, err
+    assert online.values("x") == [1]
+    assert sorted(ends(online)) == sorted([ending, ("COMPLETED", 0)])
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def test_a_forked_child_is_a_writer_of_its_own(online: Tracker, script: Script) -> None:

@@ -240,6 +240,52 @@ def test_a_resumed_run_goes_on_after_its_last_step(online: Tracker) -> None:
     assert online.updates == [{"id": run.id, "config": {"lr": 0.01}}]
 
 
+def test_a_resumed_run_is_what_the_server_has_and_what_was_given(online: Tracker) -> None:
+    with runtide.init(id="k1", name="n1", tags=["t1"], notes="first", config={"lr": 0.1, "bs": 1}):
+        pass
+    online.summary = {"best": 0.5}
+    with runtide.init(id="k1", resume="allow") as same:
+        assert (same.name, same.tags, same.notes) == ("n1", ("t1",), "first")
+        assert dict(same.config) == {"lr": 0.1, "bs": 1}
+        assert dict(same.summary) == {"best": 0.5}
+    assert online.updates == []
+    given: dict[str, Any] = {"name": "n2", "tags": ["t2"], "notes": "more", "group": "g", "config": {"bs": 2}}
+    with runtide.init(id="k1", resume="allow", **given) as changed:
+        assert (changed.name, changed.tags, changed.notes) == ("n2", ("t2",), "more")
+        assert dict(changed.config) == {"lr": 0.1, "bs": 2}
+    assert online.updates == [{"id": changed.id, **given}]
+
+
+def test_what_the_server_would_refuse_raises_at_once(run: runtide.Run, online: Tracker) -> None:
+    big = "x" * (1024 * 1024)
+    wrong: list[dict[str, Any]] = [
+        {"name": ""},
+        {"name": "a\nb"},
+        {"name": "🌊" * 129},
+        {"notes": "n" * 100_001},
+        {"notes": "nul\x00"},
+        {"tags": ["t"] * 101},
+        {"tags": ["t" * 257]},
+        {"tags": [""]},
+    ]
+    for fields in wrong:
+        with pytest.raises(ValueError):  # noqa: PT011 — the words differ
+            runtide.init(**fields)
+        for field, value in fields.items():
+            with pytest.raises(ValueError):  # noqa: PT011
+                setattr(run, field, value)
+    with pytest.raises(ValueError, match="config has at most"):
+        runtide.init(config={"x": big})
+    for values in (run.config, run.summary):
+        values["half"] = big[: len(big) // 2]
+        with pytest.raises(ValueError, match="has at most"):
+            values["other half"] = big[: len(big) // 2]
+        assert list(values) == ["half"], "nothing of it is kept"
+        values["half"] = "less"
+    run.name, run.notes, run.tags = "n" * 256, "n" * 100_000, ["t" * 256] * 100
+    assert len(online.runs) == 1
+
+
 def test_disabled_checks_and_sends_nothing(online: Tracker, monkeypatch: pytest.MonkeyPatch) -> None:
     for mode in ("argument", "variable"):
         if mode == "variable":

@@ -224,6 +224,98 @@ def test_a_full_queue_makes_log_wait_and_loses_nothing(
     assert capsys.readouterr().err.count("log() waits") == 1
 
 
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        (Fault(delay_s=2.0, cut="before"), "no answer since "),
+        (Fault(cut="before"), "no answer since "),
+        (Fault(status=401, code="UNAUTHENTICATED"), "the server answers UNAUTHENTICATED"),
+    ],
+)
+def test_an_outage_holds_up_training_for_a_bounded_time_and_costs_counted_points(
+    tracker: Tracker,
+    make: Make,
+    wait_until: Wait,
+    capsys: pytest.CaptureFixture[str],
+    fault: Fault,
+    reason: str,
+) -> None:
+    tracker.faults = lambda operation, input: fault
+    sender = make(queue_points=50, longest_wait_s=1.2)
+    since = time.monotonic()
+    for step in range(1_000):
+        sender.add(step, 0, {"x": step})
+    assert 1.0 < time.monotonic() - since < 4, "all the calls together wait so long, and not each of them"
+    kept = sender.counts.logged
+    assert kept <= 50 + 10
+    assert sender.counts.dropped == 1_000 - kept
+    said = capsys.readouterr().err
+    assert said.count("log() waits") == 1
+    assert said.count("are dropped") == 1
+    assert reason in said.split("are dropped")[1]
+    assert "slower" not in said
+
+    tracker.faults = lambda operation, input: None
+    wait_until(lambda: sender.undelivered == 0)
+    sender.add(1_000, 0, {"x": 1_000})
+    finish(sender)
+    assert tracker.values("x") == [*range(kept), 1_000], "with room again it logs as before"
+    assert f"there is room again; {1_000 - kept} points were dropped" in capsys.readouterr().err
+
+
+def test_each_outage_has_its_own_time(tracker: Tracker, make: Make, wait_until: Wait) -> None:
+    sender = make(queue_points=50, longest_wait_s=0.2)
+    for outage in (1, 2):
+        tracker.faults = lambda operation, input: Fault(cut="before")
+        for step in range(200):
+            sender.add(step, 0, {"x": step})
+        assert 0.15 * outage < sender.counts.waited_s < 0.2 * outage + 1
+        tracker.faults = lambda operation, input: None
+        wait_until(lambda: sender.undelivered == 0)
+
+
+def test_only_the_wrong_part_of_an_update_is_set_aside(
+    tracker: Tracker, make: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def plan(operation: str, input: dict[str, Any]) -> Fault | None:
+        bad = operation == "UpdateRun" and (input.get("name") == "bad" or "bad" in input.get("config", {}))
+        return Fault(code="INVALID_INPUT") if bad else None
+
+    tracker.faults = plan
+    sender = make()
+    with sender._changed:
+        sender.update({"name": "bad", "tags": ["t"]})
+        sender.update({"config": {"a": 1, "b": 2, "bad": 3, "c": 4}})
+        sender.update({"summary": {"best": 5}, "notes": "n"})
+    finish(sender)
+    merged: dict[str, Any] = {"config": {}}
+    for update in tracker.updates:
+        merged["config"].update(update.pop("config", {}))
+        merged.update(update)
+    assert merged == {
+        "id": RUN,
+        "config": {"a": 1, "b": 2, "c": 4},
+        "tags": ["t"],
+        "summary": {"best": 5},
+        "notes": "n",
+    }
+    said = capsys.readouterr().err
+    assert said.count("refused a change") == 2
+    assert "refused a change of name (INVALID_INPUT" in said
+    assert "refused a change of config['bad'] (INVALID_INPUT" in said
+
+
+def test_a_later_change_wins_over_a_part_that_was_set_apart(tracker: Tracker, make: Make, wait_until: Wait) -> None:
+    bad = Fault(code="INVALID_INPUT")
+    tracker.faults = lambda operation, input: bad if input.get("name") == "bad" else None
+    sender = make()
+    sender.update({"name": "bad", "notes": "old"})
+    wait_until(lambda: tracker.operations("UpdateRun"))
+    sender.update({"notes": "new"})
+    finish(sender)
+    assert [update["notes"] for update in tracker.updates if "notes" in update][-1] == "new"
+
+
 def test_the_end_waits_no_longer_than_it_may_and_counts_what_is_left(tracker: Tracker, make: Make) -> None:
     tracker.faults = only("LogMetrics", Fault(code="UNAVAILABLE"))
     sender = make()

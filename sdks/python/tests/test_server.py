@@ -151,17 +151,22 @@ def test_a_run_is_stored_as_it_was_logged(connected: Api) -> None:
 
 def test_a_run_is_resumed_where_it_was(connected: Api) -> None:
     key = f"resumed-{time.time_ns()}"
-    run = runtide.init(project="python-client", id=key)
+    run = runtide.init(project="python-client", id=key, name="n1", tags=["t1"], config={"lr": 0.1, "bs": 1})
+    run.summary["best"] = 0.5
     run.log({"x": 0})
     run.log({"x": 1})
     run.finish(exit_code=1)
     with pytest.raises(runtide.ServerError, match="CONFLICT"):
         runtide.init(project="python-client", id=key)
-    with runtide.init(project="python-client", id=key, resume="must", config={"lr": 0.01}) as again:
+    given: dict[str, Any] = {"name": "n2", "tags": ["t2"], "config": {"bs": 2}}
+    with runtide.init(project="python-client", id=key, resume="must", **given) as again:
         assert (again.id, again.attempt, again.step) == (run.id, 2, 2)
+        assert dict(again.config) == {"lr": 0.1, "bs": 2}
+        assert dict(again.summary) == {"best": 0.5}
         again.log({"x": 2})
     stored = connected.query(RUN, id=run.id)["run"]
-    assert stored["config"] == {"lr": 0.01}
+    assert stored["config"] == {"lr": 0.1, "bs": 2}
+    assert (stored["name"], stored["tags"]) == ("n2", ["t2"])
     attempts = sorted((one["number"], one["status"], one["exitCode"]) for one in stored["attempts"])
     assert attempts == [(1, "FAILED", 1), (2, "COMPLETED", 0)]
     assert connected.points(run, "x") == [(0, 0.0), (1, 1.0), (2, 2.0)]
@@ -219,13 +224,41 @@ def test_the_digits_example_learns_and_is_stored(connected: Api) -> None:
     assert losses[-1] < losses[0] / 3
 
 
-def test_the_example_over_fetch(connected: Api) -> None:
+def test_the_example_over_fetch_says_what_it_lacks(tmp_path: Path) -> None:
     if not NODE.exists():
         pytest.skip("Node 24 is not installed here")
     result = subprocess.run(
         [str(NODE), "examples/log_metrics.ts"],
         cwd=ROOT,
-        env=os.environ.copy(),
+        env={"HOME": str(tmp_path), "PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert result.returncode == 1
+    assert "No API key for http://localhost:4000" in result.stderr
+    assert "RUNTIDE_API_KEY" in result.stderr
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
+def test_the_example_over_fetch(connected: Api, tmp_path: Path, host: str) -> None:
+    if not NODE.exists():
+        pytest.skip("Node 24 is not installed here")
+    # The entry and the address name one server, whichever of the two names each of them uses.
+    port = connected.url.rsplit(":", 1)[1]
+    file = tmp_path / "fetch" / "runtide" / "credentials.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps({f"http://{host}:{port}": {"apiKey": connected.key}}))
+    environment = {
+        "HOME": str(tmp_path),
+        "PATH": os.environ["PATH"],
+        "XDG_CONFIG_HOME": str(tmp_path / "fetch"),
+        "RUNTIDE_PORT": port,
+    }
+    result = subprocess.run(
+        [str(NODE), "examples/log_metrics.ts"],
+        cwd=ROOT,
+        env=environment,
         capture_output=True,
         text=True,
         timeout=120,

@@ -60,6 +60,7 @@ class Tracker:
         self.updates: list[dict[str, Any]] = []
         self.finished: list[dict[str, Any]] = []
         self.heartbeats: list[dict[str, Any]] = []
+        self.summary: dict[str, Any] = {}
         self.last_steps: list[int | None] = []
         self._server = _Server(self)
         self.port = self._server.server_address[1]
@@ -91,10 +92,19 @@ class Tracker:
             same_key = [id for id, run in self.runs.items() if input.get("key") and run.get("key") == input["key"]]
             known = same_key[0] if same_key else str(uuid.uuid4())
             self.by_request[input["requestId"]] = known
-            self.runs[known] = input
+            self.runs.setdefault(known, input)
             self.attempts[known] = self.attempts.get(known, 0) + 1
         project = {"name": input.get("project", "uncategorized"), "workspace": {"slug": "personal"}}
-        run = {"id": known, "name": input.get("name", "quiet-otter-1"), "status": "RUNNING", "project": project}
+        first = self.runs[known]
+        run = {
+            "id": known,
+            "name": first.get("name", "quiet-otter-1"),
+            "tags": first.get("tags", []),
+            "notes": first.get("notes", ""),
+            "config": first.get("config", {}),
+            "summary": self.summary,
+            "project": project,
+        }
         return {"createRun": {"run": run, "attempt": self.attempts[known]}}
 
     def _LogMetrics(self, input: dict[str, Any]) -> dict[str, Any]:

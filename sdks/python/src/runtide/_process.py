@@ -3,20 +3,33 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import dis
 import os
+import signal
 import sys
 import threading
-from types import TracebackType
-from typing import TYPE_CHECKING
+import time
+from collections.abc import Callable
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from ._run import Run
 
 _runs: list[Run] = []
 """Not finished yet, the newest last."""
+_leaving: list[Run] = []
+"""Sending what is left, at this moment."""
+
+SIGTERM_TIMEOUT_S = 2.0
 
 _installed = False
-_ending: tuple[str, int] = ("COMPLETED", 0)
+_ending: tuple[str, int] | None = None
+"""What an uncaught exception made of the process."""
+_exit: SystemExit | None = None
+"""What the last sys.exit() of the main thread raised; whether somebody caught it is seen at the end."""
+_exits: tuple[Callable[..., NoReturn], Callable[..., NoReturn]] | None = None
+"""While a run is open: sys.exit as it was, and as it is."""
 
 
 def current() -> Run | None:
@@ -25,12 +38,25 @@ def current() -> Run | None:
 
 def opened(run: Run) -> None:
     _install()
+    if not _runs:
+        _watch_exit()
     _runs.append(run)
+    process = sys.modules.get("multiprocessing.process")
+    if process is not None and process.parent_process() is not None:
+        flush_at_worker_exit()
 
 
 def closed(run: Run) -> None:
+    _leaving.append(run)
     with contextlib.suppress(ValueError):
         _runs.remove(run)
+    if not _runs:
+        _unwatch_exit()
+
+
+def left(run: Run) -> None:
+    with contextlib.suppress(ValueError):
+        _leaving.remove(run)
 
 
 def status_of(exc: BaseException | type[BaseException] | None) -> tuple[str, int]:
@@ -66,19 +92,76 @@ def _install() -> None:
     sys.excepthook = hook
 
 
+def _watch_exit() -> None:
+    """Python tells nobody of a SystemExit, not even sys.excepthook: what sys.exit() raises is remembered here."""
+    global _exit, _exits
+    _exit = None
+    original = sys.exit
+
+    def watched(status: Any = None, /) -> NoReturn:
+        global _exit
+        try:
+            original(status)
+        except SystemExit as exc:
+            if threading.current_thread() is threading.main_thread():
+                _exit = exc
+            raise
+
+    _exits = (original, watched)
+    sys.exit = watched
+
+
+def _unwatch_exit() -> None:
+    global _exits
+    if _exits is not None and sys.exit is _exits[1]:  # else somebody wrapped it after us
+        sys.exit = _exits[0]
+    _exits = None
+
+
 def _at_exit() -> None:
+    ending = _ending
+    if ending is None:
+        # Until Python 3.12, a worker of multiprocessing comes here while what ends it is on its way.
+        exc = sys.exc_info()[1] or (_exit if _exit is not None and _uncaught(_exit) else None)
+        ending = status_of(exc)
     for run in reversed(_runs.copy()):
         with contextlib.suppress(Exception, KeyboardInterrupt):
-            run._end(*_ending)
+            run._end(*ending)
+
+
+def _uncaught(exc: BaseException) -> bool:
+    """At the process's end: a frame that catches an exception goes on and returns; the others were unwound."""
+    if exc.__traceback__ is None:
+        return True
+    frame = exc.__traceback__.tb_frame
+    operation = dis.opname[frame.f_code.co_code[frame.f_lasti]] if frame.f_lasti >= 0 else ""
+    return not operation.startswith("RETURN")
+
+
+def _on_sigterm(signum: int, _: FrameType | None) -> None:
+    deadline = time.monotonic() + SIGTERM_TIMEOUT_S
+    for run in reversed(_runs.copy()):
+        with contextlib.suppress(Exception, KeyboardInterrupt):
+            run._end("FAILED", 128 + signum, max(0.0, deadline - time.monotonic()))
+    for run in _leaving.copy():  # the worker was about to leave of itself
+        with contextlib.suppress(Exception, KeyboardInterrupt):
+            run._wait_for_end(max(0.0, deadline - time.monotonic()))
+    signal.signal(signum, signal.SIG_DFL)
+    os.kill(os.getpid(), signum)
 
 
 def _after_fork() -> None:
+    _leaving.clear()
     for run in _runs:
         run._after_fork()
 
 
 def flush_at_worker_exit() -> None:
-    """Workers of multiprocessing leave through os._exit, without atexit: theirs is a finalizer."""
+    """Workers of multiprocessing leave through os._exit, without atexit: theirs is a finalizer. Those of a pool are
+    ended by SIGTERM; whoever has a handler of their own for it keeps that."""
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        with contextlib.suppress(ValueError):  # not in the main thread: what is logged is sent promptly all the same
+            signal.signal(signal.SIGTERM, _on_sigterm)
     util = sys.modules.get("multiprocessing.util")
     if util is not None:
         util.Finalize(None, _at_exit, exitpriority=10)

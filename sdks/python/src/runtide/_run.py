@@ -22,12 +22,22 @@ from ._credentials import ApiKey, api_key, base_url
 from ._exceptions import ConfigurationError, ServerError, UnreachableError
 from ._say import say
 from ._sender import Sender, Settings
-from ._values import check_step, check_tags, flatten, milliseconds, wire_config
+from ._values import (
+    check_label,
+    check_notes,
+    check_size,
+    check_step,
+    check_tags,
+    flatten,
+    json_sizes,
+    milliseconds,
+    wire_config,
+)
 from ._version import __version__
 
 CREATE_RUN = (
     "mutation CreateRun($input: CreateRunInput!) { createRun(input: $input) "
-    "{ run { id name status project { name workspace { slug } } } attempt } }"
+    "{ run { id name tags notes config summary project { name workspace { slug } } } attempt } }"
 )
 LAST_STEPS = (
     "query LastSteps($id: ID!, $after: String) { run(id: $id) { metrics(first: 100, after: $after) "
@@ -41,12 +51,13 @@ RESUME = {"never": "NEVER", "allow": "ALLOW", "must": "MUST"}
 class Values(Mapping[str, Any]):
     """`run.config` or `run.summary`: reads like a dict; what is set is also sent, merged key by key."""
 
-    __slots__ = ("_data", "_field", "_sender")
+    __slots__ = ("_data", "_field", "_sender", "_sizes")
 
     def __init__(self, field: str, data: dict[str, Any], sender: Sender | None) -> None:
         self._field = field
         self._data = data
         self._sender = sender
+        self._sizes = json_sizes(wire_config(data))
 
     def __getitem__(self, key: str) -> Any:
         return self._data[key]
@@ -66,6 +77,9 @@ class Values(Mapping[str, Any]):
     def update(self, values: Mapping[str, Any] | None = None, /, **more: Any) -> None:
         changed = {**(values or {}), **more}
         wire = wire_config(changed)
+        sizes = {**self._sizes, **json_sizes(wire)}
+        check_size(self._field, sizes)
+        self._sizes = sizes
         self._data.update(changed)
         if self._sender is not None and wire:
             self._sender.update({self._field: wire})
@@ -91,6 +105,7 @@ class Run:
         tags: Sequence[str],
         notes: str | None,
         sender: Sender | None,
+        summary: Mapping[str, Any] | None = None,
         first_step: int = 0,
     ) -> None:
         self.id = id
@@ -109,7 +124,7 @@ class Run:
         self._ended = False
         self._said_ended = False
         self.config = Values("config", dict(config), sender)
-        self.summary = Values("summary", {}, sender)
+        self.summary = Values("summary", dict(summary or {}), sender)
 
     def __repr__(self) -> str:
         return f"<Run {self._name!r} {self.url or 'disabled'}>"
@@ -125,7 +140,7 @@ class Run:
 
     @name.setter
     def name(self, name: str) -> None:
-        self._name = _text("name", name)
+        self._name = check_label("name", name)
         self._update({"name": name})
 
     @property
@@ -143,11 +158,11 @@ class Run:
 
     @notes.setter
     def notes(self, notes: str) -> None:
-        self._notes = _text("notes", notes)
+        self._notes = check_notes(notes)
         self._update({"notes": notes})
 
     def log(self, values: Mapping[str, Any], step: int | None = None, time: float | datetime | None = None) -> None:
-        """Logs numbers by name, and returns at once.
+        """Logs numbers by name, and returns at once (unless a million points wait: see the README).
 
         Nested dicts are flattened with `/`. `step` is one more than the last one logged where it is left out, `time`
         (seconds since the Unix epoch, or a datetime) is now. A wrong name or type raises; the network never does.
@@ -189,33 +204,44 @@ class Run:
         if self._sender is not None and not self._ended:
             self._sender.update(fields)
 
-    def _end(self, status: str, exit_code: int) -> None:
+    def _end(self, status: str, exit_code: int, timeout_s: float | None = None) -> None:
         with self._lock:
             if self._ended:
                 return
             self._ended = True
-        sender = self._sender
         _process.closed(self)
-        if sender is None:
-            return
+        try:
+            self._send_rest(status, exit_code, exit_timeout() if timeout_s is None else timeout_s)
+        finally:
+            _process.left(self)
+
+    def _send_rest(self, status: str, exit_code: int, timeout_s: float) -> None:
+        sender = self._sender
         # A forked child sends its own points; the run ends with the process that began it.
         owner = os.getpid() == self._owner
-        if not owner and not sender.started:
+        if sender is None or not (owner or sender.started):
             return
         try:
-            sender.close(exit_timeout(), {"status": status, "exitCode": exit_code} if owner else None)
+            sender.close(timeout_s, {"status": status, "exitCode": exit_code} if owner else None)
         finally:
-            self._report(sender, status if owner and sender.finished else None)
+            self._report(sender, status if owner and sender.finished else None, timeout_s)
 
-    def _report(self, sender: Sender, status: str | None) -> None:
+    def _wait_for_end(self, timeout_s: float) -> None:
+        """For a signal's handler that has interrupted the end."""
+        if self._sender is not None:
+            self._sender.close(timeout_s, None)
+
+    def _report(self, sender: Sender, status: str | None, timeout_s: float) -> None:
         counts = sender.counts
         if counts.waits:
             say(f"log() waited {counts.waits:,} times for room in the queue, {counts.waited_s:.1f} s in all")
+        if counts.dropped:
+            say(f"{counts.dropped:,} points were dropped in all, because the queue was full")
         if counts.refused:
             say(f"the server refused {counts.refused:,} points in all ({sender.last_error})")
         if sender.undelivered:
             say(
-                f"{sender.undelivered:,} points were not delivered within {exit_timeout():g} s "
+                f"{sender.undelivered:,} points were not delivered within {timeout_s:g} s "
                 f"(RUNTIDE_EXIT_TIMEOUT); {sender.last_error or 'the server was too slow'}"
             )
         if status is not None:
@@ -291,11 +317,21 @@ def _begin(client: Client, key: ApiKey, fields: Mapping[str, Any], config: Mappi
     created = _create(client, key, fields)
     try:
         run_id, attempt = str(created["run"]["id"]), int(created["attempt"])
-        name, project = str(created["run"]["name"]), created["run"]["project"]
+        stored, project = created["run"], created["run"]["project"]
+        name, tags, notes = str(stored["name"]), list(stored["tags"]), str(stored["notes"]) or None
+        stored_config, summary = dict(stored["config"]), dict(stored["summary"])
         project_name, workspace = str(project["name"]), str(project["workspace"]["slug"])
     except (KeyError, TypeError, ValueError) as exc:
         raise UnreachableError(f"{client.base_url} answers, but not as this version of Runtide does") from exc
     sender = Sender(client, run_id, attempt, Settings())
+    if attempt > 1:
+        # The server leaves a resumed run as it was: what was given here is a change, and config is merged by key.
+        changes = {field: fields[field] for field in ("name", "tags", "notes", "group", "jobType") if field in fields}
+        if fields["config"]:
+            changes["config"] = fields["config"]
+        sender.update(changes)
+        name, tags, notes = fields.get("name", name), fields.get("tags", tags), fields.get("notes", notes)
+        config = {**stored_config, **config}
     run = Run(
         id=run_id,
         name=name,
@@ -304,13 +340,12 @@ def _begin(client: Client, key: ApiKey, fields: Mapping[str, Any], config: Mappi
         attempt=attempt,
         url=f"{client.base_url}/app/runs/{run_id}",
         config=config,
-        tags=fields.get("tags", []),
-        notes=fields.get("notes"),
+        tags=tags,
+        notes=notes,
         sender=sender,
+        summary=summary,
         first_step=_first_step(client, run_id) if attempt > 1 else 0,
     )
-    if attempt > 1 and fields["config"]:
-        sender.update({"config": fields["config"]})  # a resumed run keeps its config: what is new is merged in
     sender.start()
     return run
 
@@ -348,12 +383,17 @@ def _input(
         "group": group,
         "jobType": job_type,
     }
-    fields = {field: _text(field, value) for field, value in fields.items() if value is not None}
+    fields = {
+        field: check_notes(value) if field == "notes" else check_label(field, value)
+        for field, value in fields.items()
+        if value is not None
+    }
     if isinstance(resume, str) and resume:
         fields["resume"] = RESUME[resume.lower()]
     if tags is not None:
         fields["tags"] = check_tags(tags)
     fields["config"] = wire_config(config)
+    check_size("config", json_sizes(fields["config"]))
     fields["environment"] = wire_config(environment())
     return fields
 
@@ -441,9 +481,3 @@ def exit_timeout() -> float:
     if not (0 <= seconds <= 86_400):
         raise ConfigurationError(f"RUNTIDE_EXIT_TIMEOUT is a number of seconds from 0 to 86400, not {value!r}")
     return seconds
-
-
-def _text(field: str, value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{field} is a string, not of type {type(value).__name__}: {value!r}")
-    return value

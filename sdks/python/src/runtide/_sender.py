@@ -7,6 +7,7 @@ import random
 import threading
 import time
 import uuid
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +28,9 @@ HEARTBEAT = "mutation Heartbeat($input: HeartbeatInput!) { heartbeat(input: $inp
 WINDOW = 64
 FAILURES_BEFORE_SAYING = 3
 LONGEST_RETRY_AFTER_S = 60.0
+# How long log() may wait for room in one outage, all its calls together: training goes on without its points rather
+# than stand still. The outage is over when half of the queue is free again.
+LONGEST_WAIT_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,9 @@ class Settings:
     queue_points: int = 1_000_000
     batch_points: int = 10_000
     interval_s: float = 0.5
+    forked_interval_s: float = 0.1
+    """Of a forked child, whose end may come without a word."""
+    longest_wait_s: float = LONGEST_WAIT_S
     heartbeat_s: float = 30.0
     first_backoff_s: float = 0.25
     longest_backoff_s: float = 10.0
@@ -55,6 +62,8 @@ class Counts:
     logged: int = 0
     delivered: int = 0
     refused: int = 0
+    dropped: int = 0
+    """Not queued, because the queue was full for too long; not among the logged ones."""
     waits: int = 0
     """How often log() waited for room in the queue."""
     waited_s: float = 0.0
@@ -70,6 +79,7 @@ class Sender:
         self._run_id = run_id
         self._attempt = attempt
         self._settings = settings or Settings()
+        self._forked = False
         self._reset()
 
     def _reset(self) -> None:
@@ -85,19 +95,32 @@ class Sender:
         self._holes: list[int] = []
         """Numbers that the server refused with and without their points: they hold up its window."""
         self._update: dict[str, Any] = {}
+        self._apart: deque[dict[str, Any]] = deque()
+        """Parts of a refused update, older than it."""
         self._update_not_before = 0.0
         self._update_failures = 0
         self._last_contact = time.monotonic()
+        self._last_answer = time.monotonic()
+        self._asked_at: float | None = None
+        """When the request under way began."""
+        self._problem: UnreachableError | ServerError | None = None
+        """Why the last request failed; None after one that did not."""
+        self._batch_sent_at = 0.0
+        self._wait_left_s = self._settings.longest_wait_s
+        self._dropping = 0
+        """Points dropped in this outage."""
         self._closing = False
         self._deadline = 0.0
         self._drain_until = 0.0
         self._finish: dict[str, Any] | None = None
         self._finished = False
+        self._done = False
         self._said: set[str] = set()
 
     def after_fork(self) -> None:
         """In a child process: a writer of its own, and none of the parent's points, locks or sockets."""
         self._client.after_fork()
+        self._forked = True
         self._reset()
 
     # What training code calls
@@ -119,28 +142,63 @@ class Sender:
         return self._thread is not None
 
     def add(self, step: int, time_ms: int, values: Mapping[str, float]) -> None:
-        """Queues points. Returns at once unless the queue is full: then it waits for room, which is counted."""
+        """Queues points. Returns at once unless the queue is full: then it waits a while for room, or drops them."""
         with self._changed:
-            if self._queue.points >= self._settings.queue_points:
-                self._wait_for_room()
+            if self._queue.points >= self._settings.queue_points and not self._wait_for_room():
+                self._drop(len(values))
+                return
             self._queue.add(step, time_ms, values)
             self.counts.logged += len(values)
-            if self._queue.has_full_batch:
+            if self._forked or self._queue.has_full_batch:
                 self._changed.notify_all()
 
-    def _wait_for_room(self) -> None:
-        if self._closing or self._thread is None:
-            return
+    def _wait_for_room(self) -> bool:
+        """Whether there is room, now or within what is left of the time for waiting."""
+        if self._closing or self._thread is None or self._wait_left_s <= 0:
+            return False
         self._say_once(
             "full",
-            f"{self._queue.points:,} points wait to be sent: log() waits until there is room "
-            f"(the last problem: {self.last_error or 'none, the server is slower than this run'})",
+            f"{self._queue.points:,} points wait to be sent, as many as are kept: log() waits for room, up to "
+            f"{self._settings.longest_wait_s:g} s in all ({self._state()})",
         )
         self.counts.waits += 1
         since = time.monotonic()
         self._changed.notify_all()
-        self._changed.wait_for(lambda: self._closing or self._queue.points < self._settings.queue_points)
-        self.counts.waited_s += time.monotonic() - since
+        room = self._changed.wait_for(
+            lambda: self._closing or self._queue.points < self._settings.queue_points, self._wait_left_s
+        )
+        waited = time.monotonic() - since
+        self._wait_left_s -= waited
+        self.counts.waited_s += waited
+        return room and self._queue.points < self._settings.queue_points
+
+    def _drop(self, points: int) -> None:
+        if not self._dropping:
+            say(
+                f"{self._queue.points:,} points wait to be sent, as many as are kept, and training goes on: points "
+                f"that do not fit are dropped and counted until there is room ({self._state()})"
+            )
+        self._dropping += points
+        self.counts.dropped += points
+
+    def _end_outage(self) -> None:
+        """Called with the lock: half of the queue is free."""
+        self._wait_left_s = self._settings.longest_wait_s
+        if self._dropping:
+            say(f"there is room again; {self._dropping:,} points were dropped")
+            self._dropping = 0
+
+    def _state(self) -> str:
+        """How the server does, no more than is known."""
+        if isinstance(self._problem, ServerError):
+            return f"the server answers {self._problem}"
+        silent_s = time.monotonic() - self._last_answer
+        at = time.strftime("%H:%M:%S", time.localtime(time.time() - silent_s))
+        if self._problem is not None:
+            return f"no answer since {at}; {self._problem}"
+        if self._asked_at is not None and time.monotonic() - self._asked_at >= 1:
+            return f"no answer since {at}"
+        return f"the server's last answer was at {at}"
 
     def update(self, fields: Mapping[str, Any]) -> None:
         """Fields of `updateRun`; config and summary are merged key by key, here as on the server."""
@@ -160,8 +218,12 @@ class Sender:
         if self._thread is None:
             self._work()
         elif self._thread is not threading.current_thread():
-            # A request that has just started when time is up may need a moment to notice.
-            self._thread.join(timeout_s + 0.25)
+            # A request that has just started when time is up may need a moment to notice. Waiting for the condition
+            # lets go of the lock even where a signal's handler has interrupted the add() that holds it.
+            with self._changed:
+                done = self._changed.wait_for(lambda: self._done, timeout_s + 0.25)
+            if done:
+                self._thread.join(0.25)
 
     @property
     def undelivered(self) -> int:
@@ -190,20 +252,31 @@ class Sender:
         if self._finish is not None and not self._finished:
             self._send_finish()
         self._client.close()
+        with self._changed:
+            self._done = True
+            self._changed.notify_all()
 
     def _turn(self) -> bool:
         """One batch, or one wait; False when nothing is left to do."""
         with self._changed:
-            self._changed.wait_for(lambda: self._closing or self._queue.has_full_batch, self._settings.interval_s)
+            if self._forked:
+                self._changed.wait_for(lambda: self._closing or self._queue.points > 0, self._settings.interval_s)
+                since = time.monotonic() - self._batch_sent_at
+                self._changed.wait_for(
+                    lambda: self._closing or self._queue.has_full_batch, self._settings.forked_interval_s - since
+                )
+            else:
+                self._changed.wait_for(lambda: self._closing or self._queue.has_full_batch, self._settings.interval_s)
         self._send_update()
         if self._in_flight is None:
             self._in_flight = self._take()
         if self._in_flight is not None:
+            self._batch_sent_at = time.monotonic()
             self._send(self._in_flight)
             return True
         with self._changed:
             if self._closing:
-                return self._queue.points > 0 or bool(self._update)
+                return self._queue.points > 0 or bool(self._update) or bool(self._apart)
         if time.monotonic() - self._last_contact >= self._settings.heartbeat_s:
             self._send_heartbeat()
         return True
@@ -220,6 +293,8 @@ class Sender:
             else:
                 number = self._next_number
                 self._next_number += 1
+            if self._queue.points <= self._settings.queue_points // 2:
+                self._end_outage()
             self._changed.notify_all()
         if batch is None:
             self._fill_holes()
@@ -261,7 +336,7 @@ class Sender:
             if self._closing and time.monotonic() >= self._drain_until:
                 raise _OutOfTimeError
             try:
-                self._client.post(body, self._request_timeout(self._drain_until))
+                self._post(body, self._drain_until)
             except (UnreachableError, ServerError) as exc:
                 if isinstance(exc, ServerError) and not exc.temporary:
                     self.last_error = str(exc)
@@ -274,6 +349,23 @@ class Sender:
                 self._last_contact = time.monotonic()
                 self._note_success()
                 return None
+
+    def _post(self, body: bytes, deadline: float) -> None:
+        self._asked_at = time.monotonic()
+        try:
+            self._client.post(body, self._request_timeout(deadline))
+        except UnreachableError as exc:
+            self._problem = exc
+            raise
+        except ServerError as exc:
+            self._problem = exc
+            self._last_answer = time.monotonic()
+            raise
+        else:
+            self._problem = None
+            self._last_answer = time.monotonic()
+        finally:
+            self._asked_at = None
 
     def _request_timeout(self, deadline: float) -> float:
         if not self._closing:
@@ -309,21 +401,34 @@ class Sender:
     def _send_update(self) -> None:
         """One try a turn: changes to the run must not hold up points."""
         with self._changed:
-            if not self._update or (not self._closing and time.monotonic() < self._update_not_before):
+            if not self._closing and time.monotonic() < self._update_not_before:
                 return
-            fields, self._update = self._update, {}
+            apart = bool(self._apart)
+            if apart:
+                fields = self._apart.popleft()
+            elif self._update:
+                fields, self._update = self._update, {}
+            else:
+                return
         if self._closing and time.monotonic() >= self._drain_until:
             raise _OutOfTimeError
         try:
             body = encode(UPDATE_RUN, {"input": {"id": self._run_id, **fields}})
-            self._client.post(body, self._request_timeout(self._drain_until))
+            self._post(body, self._drain_until)
         except (UnreachableError, ServerError) as exc:
             if isinstance(exc, ServerError) and not exc.temporary:
-                self._say_once("update", f"the server refused a change of {', '.join(fields)} ({exc})")
+                parts = _parts(fields) if exc.code == "INVALID_INPUT" else []
+                self._apart.extendleft(reversed(parts))
+                if not parts:
+                    what = ", ".join(_describe(field, value) for field, value in fields.items())
+                    self._say_once(f"update {what}", f"the server refused a change of {what} ({exc})")
                 return
             with self._changed:
-                later, self._update = self._update, fields
-                _merge(self._update, later)
+                if apart:
+                    self._apart.appendleft(fields)
+                else:
+                    later, self._update = self._update, fields
+                    _merge(self._update, later)
             self._update_failures += 1
             self._note_failure(exc, self._update_failures)
             self._update_not_before = time.monotonic() + min(10.0, 0.5 * 2 ** min(self._update_failures, 10))
@@ -337,7 +442,7 @@ class Sender:
         self._last_contact = time.monotonic()  # a failed heartbeat is followed by the next one, not by retries
         fields = {"runId": self._run_id, "attempt": self._attempt, "writer": self.writer}
         try:
-            self._client.execute(HEARTBEAT, {"input": fields}, self._request_timeout(self._drain_until))
+            self._post(encode(HEARTBEAT, {"input": fields}), self._drain_until)
         except (UnreachableError, ServerError) as exc:
             self._note_failure(exc, 1)
 
@@ -347,7 +452,7 @@ class Sender:
         failures = 0
         while time.monotonic() < self._deadline:
             try:
-                self._client.post(body, self._request_timeout(self._deadline))
+                self._post(body, self._deadline)
             except (UnreachableError, ServerError) as exc:
                 self.last_error = str(exc)
                 if isinstance(exc, ServerError) and not exc.temporary:
@@ -371,3 +476,21 @@ def _merge(into: dict[str, Any], fields: Mapping[str, Any]) -> None:
             into[key] = {**into[key], **value}
         else:
             into[key] = value
+
+
+def _parts(fields: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A refused update in smaller ones, so that only what is wrong is set aside; [] when it is one thing."""
+    if len(fields) > 1:
+        return [{field: value} for field, value in fields.items()]
+    [(field, value)] = fields.items()
+    if field not in ("config", "summary") or len(value) < 2:
+        return []
+    keys = list(value)
+    halves = (keys[: len(keys) // 2], keys[len(keys) // 2 :])
+    return [{field: {key: value[key] for key in half}} for half in halves]
+
+
+def _describe(field: str, value: Any) -> str:
+    if field in ("config", "summary"):
+        return ", ".join(f"{field}[{key!r}]" for key in value)
+    return field

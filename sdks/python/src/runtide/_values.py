@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 import math
 import operator
 import unicodedata
@@ -12,6 +13,9 @@ from datetime import datetime
 from typing import Any, SupportsFloat
 
 MAX_NAME_LENGTH = 256
+MAX_NOTES_LENGTH = 100_000
+MAX_TAGS = 100
+MAX_CONFIG_BYTES = 1024 * 1024  # as JSON
 MAX_SAFE_INTEGER = 2**53 - 1  # of JavaScript, in which the server is written
 MAX_TIME_S = 8_640_000_000_000 / 1000  # beyond it, a number of seconds is surely one of milliseconds (year 2243)
 
@@ -46,17 +50,65 @@ def _flatten(values: Mapping[str, Any], prefix: str, flat: dict[str, float]) -> 
 def check_name(name: str) -> str:
     if name in _valid_names:
         return name
-    # The server counts UTF-16 units, of which characters like emoji have two.
-    length = len(name) + sum(character > "\uffff" for character in name)
-    if length > MAX_NAME_LENGTH:
-        raise ValueError(f"a metric's name has at most {MAX_NAME_LENGTH} characters, this one {length}: {name!r}")
-    for position, character in enumerate(name):
-        # Controls, halves of surrogate pairs, and the two separators that JavaScript takes for line ends.
-        if unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp"):
-            raise ValueError(f"a metric's name has no control characters, this one at {position}: {name!r}")
+    _check_characters("a metric's name", name)
     if len(_valid_names) < 100_000:
         _valid_names.add(name)
     return name
+
+
+def _check_characters(what: str, name: str) -> None:
+    length = _length(name)
+    if length > MAX_NAME_LENGTH:
+        raise ValueError(f"{what} has at most {MAX_NAME_LENGTH} characters, this one {length}: {name!r}")
+    for position, character in enumerate(name):
+        # Controls, halves of surrogate pairs, and the two separators that JavaScript takes for line ends.
+        if unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp"):
+            raise ValueError(f"{what} has no control characters, this one at {position}: {name!r}")
+
+
+def _length(text: str) -> int:
+    """The server counts UTF-16 units, of which characters like emoji have two."""
+    return len(text) + sum(character > "\uffff" for character in text)
+
+
+def check_label(what: str, value: Any) -> str:
+    """A run's name, a tag, and other names that are not a metric's."""
+    if not isinstance(value, str):
+        raise TypeError(f"{what} is a string, not {_kind(value)}: {value!r}")
+    if not value:
+        raise ValueError(f"{what} is empty")
+    _check_characters(what, value)
+    return value
+
+
+def check_notes(notes: Any) -> str:
+    if not isinstance(notes, str):
+        raise TypeError(f"notes is a string, not {_kind(notes)}: {notes!r}")
+    length = _length(notes)
+    if length > MAX_NOTES_LENGTH:
+        raise ValueError(f"notes has at most {MAX_NOTES_LENGTH:,} characters, this one {length:,}")
+    if notes != _text(notes):
+        raise ValueError("notes has no NUL characters and no broken Unicode")
+    return notes
+
+
+def json_sizes(wire: Mapping[str, Any]) -> dict[str, int]:
+    """Bytes of each entry in JSON text; what joins them is one a piece."""
+    return {key: len(_dump(key)) + len(_dump(value)) + 2 for key, value in wire.items()}
+
+
+def _dump(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def check_size(field: str, sizes: Mapping[str, int]) -> None:
+    size = 1 + sum(sizes.values())
+    if size > MAX_CONFIG_BYTES:
+        largest = max(sizes, key=lambda key: sizes[key])
+        raise ValueError(
+            f"{field} has at most {MAX_CONFIG_BYTES:,} bytes as JSON, this one {size:,} "
+            f"(the largest is {largest!r} with {sizes[largest]:,})"
+        )
 
 
 def number(value: Any, name: str) -> float:
@@ -169,14 +221,13 @@ def check_tags(tags: Any) -> list[str]:
     if tags is None:
         return []
     if isinstance(tags, str):
-        return [tags]
+        tags = [tags]
     if not isinstance(tags, Iterable) or isinstance(tags, Mapping):
         raise TypeError(f"tags is a list of strings, not {_kind(tags)}")
     result = list(tags)
-    for tag in result:
-        if not isinstance(tag, str):
-            raise TypeError(f"a tag is a string, not {_kind(tag)}: {tag!r}")
-    return result
+    if len(result) > MAX_TAGS:
+        raise ValueError(f"a run has at most {MAX_TAGS} tags, not {len(result)}")
+    return [check_label("a tag", tag) for tag in result]
 
 
 def _kind(value: Any) -> str:
