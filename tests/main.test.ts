@@ -176,7 +176,7 @@ test('programs on this machine find one key, by every address of the server', as
   expect(first.url).toBe('https://runs.example.org');
   const written = await read();
   const [local] = Object.keys(written).filter((url) => url.startsWith('http://localhost:'));
-  expect(Object.keys(written).toSorted()).toEqual([local, 'https://runs.example.org'].toSorted());
+  expect(new Set(Object.keys(written))).toEqual(new Set([local, 'https://runs.example.org']));
   const key = written[local as string]!.apiKey;
   expect((await must(local as string, key, WHO)).viewer.name).toBeTruthy();
   await first.end();
