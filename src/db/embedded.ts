@@ -52,7 +52,7 @@ export async function startEmbeddedPostgres(options: EmbeddedOptions): Promise<E
   const program = await findPostgres(dataDir);
   await stopLeftover(dataDir, log, say);
   const password = await openCluster(program, dataDir, () => {
-    say('making the database…');
+    say('Making the database…');
   });
   const launch: Launch = { program, dataDir, port: 0, settings, say, stopping: stopping.signal };
   const giveUp = () => stopping.abort();

@@ -96,7 +96,7 @@ function owner(path: string): Promise<Stats> {
 it('makes a durable database that only its own role can enter, and leaves no process when it stops', async () => {
   const said: string[] = [];
   const db = await start(dataDir, (line) => said.push(line));
-  expect(said).toEqual(['making the database…']);
+  expect(said).toEqual(['Making the database…']);
   const [row] = await query(
     db.connectionString,
     `SELECT current_user AS me, rolsuper, pg_get_userbyid(datdba) AS owner, pg_encoding_to_char(encoding) AS encoding,
