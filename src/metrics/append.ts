@@ -157,6 +157,7 @@ WITH input AS (
 ), moved AS (
   UPDATE run_head h
   SET sequence = h.sequence + 1,
+      bytes = h.bytes + octet_length(v.payload),
       heartbeat_at = CASE WHEN v.alive AND v.attempt = h.attempt THEN clock_timestamp() ELSE h.heartbeat_at END
   FROM valid v
   WHERE h.run_id = v.run_id

@@ -129,7 +129,7 @@ function sortedIndices(first: Float64Array, second: Float64Array | null): number
   );
 }
 
-function pick(points: Points, indices: readonly number[]): Points {
+export function pick(points: Points, indices: readonly number[]): Points {
   const from = (column: Float64Array) => Float64Array.from(indices, (index) => column[index]!);
   const { metadata } = points;
   return {

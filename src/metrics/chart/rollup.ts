@@ -55,13 +55,25 @@ export function newEntries(length: number): Entries {
   };
 }
 
+/** The one entry of all points, which are one at least and in the metric's order. */
+export function entryOf(points: Points): Entries {
+  if (points.steps.length === 0) throw new RangeError('no points');
+  return entriesBetween(points, [0, points.steps.length]);
+}
+
 /** Entries of `size` points each, the last one of what is left; points are in the metric's order. */
 export function entriesOf(points: Points, size: number): Entries {
+  return entriesBetween(points, every(size, points.steps.length));
+}
+
+/** An entry for the points from each boundary up to, not including, the next; none of them is empty. */
+export function entriesBetween(points: Points, boundaries: readonly number[]): Entries {
   const { steps, times, values } = points;
-  const entries = newEntries(Math.ceil(values.length / size));
+  const entries = newEntries(boundaries.length - 1);
   const tally = newTally();
-  for (let at = 0, start = 0; start < values.length; at++, start += size) {
-    const end = Math.min(values.length, start + size);
+  for (let at = 0; at + 1 < boundaries.length; at++) {
+    const start = boundaries[at]!;
+    const end = boundaries[at + 1]!;
     const last = end - 1;
     addPoints(clear(tally), points, start, end);
     put(entries, at, tally);
@@ -90,16 +102,28 @@ export function entriesOf(points: Points, size: number): Entries {
 /** The one entry of those from index `from` up to, not including, `to`, which are one at least. */
 export function mergeEntries(entries: Entries, from: number, to: number): Entries {
   if (!(from >= 0 && from < to && to <= entries.counts.length)) throw new RangeError(`no entries ${from} to ${to}`);
-  return mergeEach(sliceEntries(entries, from, to), to - from);
+  return mergeBetween(entries, [from, to]);
 }
 
 /** One entry for each `size` entries, the last one of what is left. */
 export function mergeEach(entries: Entries, size: number): Entries {
-  const length = entries.counts.length;
-  const merged = newEntries(Math.ceil(length / size));
+  return mergeBetween(entries, every(size, entries.counts.length));
+}
+
+function every(size: number, length: number): number[] {
+  const boundaries: number[] = [];
+  for (let at = 0; at < length; at += size) boundaries.push(at);
+  boundaries.push(length);
+  return boundaries;
+}
+
+/** One entry for the entries from each boundary up to, not including, the next; none of them is empty. */
+export function mergeBetween(entries: Entries, boundaries: readonly number[]): Entries {
+  const merged = newEntries(boundaries.length - 1);
   const tally = newTally();
-  for (let at = 0, start = 0; start < length; at++, start += size) {
-    const end = Math.min(length, start + size);
+  for (let at = 0; at + 1 < boundaries.length; at++) {
+    const start = boundaries[at]!;
+    const end = boundaries[at + 1]!;
     const last = end - 1;
     addEntries(clear(tally), entries, start, end);
     put(merged, at, tally);
