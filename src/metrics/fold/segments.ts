@@ -7,6 +7,7 @@ import { mergeBatches, slice } from '../chart/line.ts';
 import type { Points } from '../columns.ts';
 import { withoutRanges } from '../tail.ts';
 import {
+  compareSegments,
   deleteSegments,
   deleteSegmentsInside,
   type Interval,
@@ -32,7 +33,7 @@ export interface Group {
   work: SeriesWork;
   stored: StoredSegment[];
   points: Points | null;
-  /** Of all segments that are known there: keys that are taken as long as these stay. */
+  /** All segments that are known there: keys that are taken as long as these stay. */
   known: StoredSegment[];
   where: 'END' | 'MIDDLE';
 }
@@ -137,17 +138,19 @@ export function planGroups(work: SeriesWork, known: StoredSegment[]): Group[] {
       ends[at] = from;
     } else touched[at] = true;
   }
-  // Repeats of one step and time may reach over several segments, and are settled together.
-  const isJoined = (at: number) =>
-    repeats === 'KEEP' &&
-    known[at]!.firstStep === known[at - 1]?.lastStep &&
-    known[at]!.firstTime === known[at - 1]?.lastTime;
-  for (let at = 1; at < known.length; at++) if (touched[at - 1] && isJoined(at)) touched[at] = true;
+  // Repeats of one step and time may reach over several segments: where one more comes, these are settled together.
+  const isJoined = (at: number) => {
+    const [before, segment] = [known[at - 1], known[at]!];
+    if (repeats === 'REPLACE' || before === undefined) return false;
+    const { firstStep, firstTime } = segment;
+    if (before.lastStep !== firstStep || before.lastTime !== firstTime) return false;
+    return placeOf(work, firstStep, firstTime) < placeOf(work, firstStep, firstTime, true);
+  };
   for (let at = known.length - 1; at > 0; at--) if (touched[at] && isJoined(at)) touched[at - 1] = true;
   for (let at = 0; at < known.length; at++) {
     if (!touched[at]) continue;
     const from = at;
-    while (at + 1 < known.length && touched[at + 1] && isJoined(at + 1)) at++;
+    while (touched[at + 1] && isJoined(at + 1)) at++;
     const last = known[at]!;
     const points = ends[at]! > starts[from]! ? slice(tail!, starts[from]!, ends[at]!) : null;
     const isAtEnd =
@@ -193,13 +196,21 @@ function rewrite(
     parts.map((part, sequence) => ({ sequence, attempt, columns: { name: '', tag: '', repeats, ...part } })),
     repeats,
   );
-  const taken = new Set(known.map(nameOfSegment));
-  for (const one of replaced) taken.delete(nameOfSegment(one));
-  const segments = (series ? splitSeries(series, repeats, where) : []).map((some): NewSegment => {
-    const key = { metric, attempt, firstStep: some.steps[0]!, firstTime: some.times[0]!, part: 0 };
-    while (taken.has(nameOfSegment(key))) key.part++;
-    taken.add(nameOfSegment(key));
-    return segmentOf(key, some);
+  const pieces = series ? splitSeries(series, repeats, where) : [];
+  const kept = known.filter((one) => !replaced.includes(one));
+  const last = stored.at(-1);
+  const behind = last ? kept.filter((one) => compareSegments(one, last) > 0) : [];
+  const segments = pieces.map((some, at): NewSegment => {
+    const begins = (one: { firstStep: number; firstTime: number }) =>
+      one.firstStep === some.steps[0] && one.firstTime === some.times[0];
+    const sameAs = (one: Points) => one.steps[0] === some.steps[0] && one.times[0] === some.times[0];
+    // Those that begin alike are in the order of their parts: behind what was before, before what comes behind.
+    const next = Math.min(...behind.filter(begins).map(({ part }) => part));
+    const before = Math.max(-1, ...kept.filter(begins).map(({ part }) => part));
+    const part = Number.isFinite(next)
+      ? next - pieces.slice(at).filter(sameAs).length
+      : before + pieces.slice(0, at + 1).filter(sameAs).length;
+    return segmentOf({ metric, attempt, firstStep: some.steps[0]!, firstTime: some.times[0]!, part }, some);
   });
   return { segments, replaced };
 }

@@ -103,6 +103,7 @@ describe('what is folded is what was logged', () => {
         await play(runId, model, acts);
         await foldAll(runId);
         await expectStored(rows.pool, runId, model);
+        expect(await foldRun(rows.pool, runId, options)).toMatchObject({ batches: 0, hasMore: false });
       }),
       { numRuns: 150 },
     );
@@ -110,21 +111,23 @@ describe('what is folded is what was logged', () => {
 
   // Runs of points, so that segments fill and split, and pages come and go at several levels.
   const anyRun = fc.record({
-    from: fc.oneof(fc.integer({ min: -40_000, max: 120_000 }), fc.constantFrom(0, 30_000, 2 ** 40, -(2 ** 45))),
+    from: fc.oneof(
+      fc.integer({ min: -20_000, max: 120_000 }),
+      fc.integer({ min: 0, max: 6 }),
+      fc.constantFrom(0, 30_000, 2 ** 40, -(2 ** 45)),
+    ),
     stride: fc.constantFrom(1, 1, 1, 2, 7, 50, -1, 3000),
     count: fc.oneof(fc.integer({ min: 1, max: 40 }), fc.integer({ min: 2_000, max: 20_000 })),
-    steps: fc.constantFrom('each' as const, 'each' as const, 'tens' as const),
+    /** Points a step. */
+    each: fc.constantFrom(1, 1, 1, 10, 3_000),
   });
   const anyLarge: fc.Arbitrary<Act> = fc.oneof(
     {
       weight: 6,
       arbitrary: fc
         .tuple(anyRun, fc.integer({ min: 1, max: 2 }), fc.constantFrom('loss', 'loss', 'kept'), fc.nat(1000))
-        .map(([{ from, stride, count, steps }, attempt, name, salt]): Act => {
-          const all = Array.from(
-            { length: count },
-            (_, i) => from + (steps === 'each' ? i : Math.floor(i / 10)) * stride,
-          );
+        .map(([{ from, stride, count, each }, attempt, name, salt]): Act => {
+          const all = Array.from({ length: count }, (_, i) => from + Math.floor(i / each) * stride);
           const values = all.map((step, i) =>
             (step + i + salt) % 1009 === 0 ? NaN : Math.fround(Math.sin(step + i * salt)),
           );
@@ -149,18 +152,52 @@ describe('what is folded is what was logged', () => {
     { weight: 4, arbitrary: fc.constant({ kind: 'fold' as const, portionBytes: 4_000_000 }) },
   );
 
+  // Something to meet: pages at two levels, and repeats of one step that reach over segments.
+  const upTo = (count: number) => Array.from({ length: count }, (_, i) => i);
+  const ground: Act[] = [
+    { kind: 'write', attempt: 1, metrics: [columns('loss', upTo(100_000), upTo(100_000).map(Math.sin))] },
+    {
+      kind: 'write',
+      attempt: 1,
+      metrics: [
+        columns(
+          'kept',
+          upTo(30_000).map((i) => Math.floor(i / 9_000)),
+          upTo(30_000),
+          { repeats: 'KEEP' },
+        ),
+      ],
+    },
+    { kind: 'fold', portionBytes: 10_000_000 },
+  ];
+
   test('thousands of points in order, late, again and backwards, with their pages', async () => {
     await fc.assert(
-      fc.asyncProperty(fc.array(anyLarge, { minLength: 3, maxLength: 16 }), async (acts) => {
+      fc.asyncProperty(fc.array(anyLarge, { minLength: 1, maxLength: 10 }), async (acts) => {
         const runId = await rows.insertRun({ attempts: 2 });
         const model = createModel();
-        await play(runId, model, acts);
+        await play(runId, model, [...ground, ...acts]);
         await foldAll(runId);
         await expectStored(rows.pool, runId, model);
+        expect(await foldRun(rows.pool, runId, options)).toMatchObject({ batches: 0, hasMore: false });
       }),
       { numRuns: 20 },
     );
   }, 240_000);
+
+  test('a removal that cuts two pages, and leaves both', async () => {
+    const runId = await rows.insertRun();
+    const model = createModel();
+    const removal = { name: 'loss', tag: '', attempt: null, from: 30_001, to: 40_003 };
+    await play(runId, model, [...ground, { kind: 'remove', removal }]);
+    await foldAll(runId);
+    await expectStored(rows.pool, runId, model);
+    const { rows: pages } = await rows.pool.query(
+      `SELECT page FROM rollup r JOIN metric m USING (run_id, metric) WHERE run_id = $1 AND name = 'loss'`,
+      [runId],
+    );
+    expect(pages).toHaveLength(3);
+  });
 
   test('a long metric batch by batch', async () => {
     const runId = await rows.insertRun();

@@ -116,17 +116,13 @@ async function expectSegments(pool: pg.Pool, runId: string, metric: number, atte
   );
   const decoded = rows.map(({ points }) => decodeSegmentPoints(points));
   expect(decoded.flatMap(rowsOf)).toEqual(rowsOf(wanted));
-  let same = 0;
   for (const [at, row] of rows.entries()) {
     const points = decoded[at]!;
     expect(points.steps.length).toBeLessThanOrEqual(SEGMENT_POINTS);
     expectEntries(decodeEntries(row.entry), entryOf(points));
-    const before = rows[at - 1];
-    same = before?.first_step === row.first_step && before.first_time === row.first_time ? same + 1 : 0;
     expect(row).toMatchObject({
       first_step: points.steps[0],
       first_time: points.times[0],
-      part: same,
       last_step: points.steps.at(-1),
       last_time: points.times.at(-1),
       min_time: Math.min(...points.times),
