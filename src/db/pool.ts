@@ -54,11 +54,12 @@ export function createPool({ connectionString, size, log }: PoolOptions): pg.Poo
 export async function transaction<Result>(
   pool: pg.Pool,
   work: (client: pg.PoolClient) => Promise<Result>,
+  { mode = '' }: { mode?: '' | 'ISOLATION LEVEL REPEATABLE READ READ ONLY' } = {},
 ): Promise<Result> {
   const client = await pool.connect();
   let broken: Error | undefined;
   try {
-    await client.query('BEGIN');
+    await client.query(`BEGIN ${mode}`);
     const result = await work(client);
     await client.query('COMMIT');
     return result;
