@@ -20,6 +20,8 @@ export interface FoldOptions {
   portionBytes?: number;
   /** No turn of the event loop should be much longer. */
   turnMs?: number;
+  /** Aborted, the fold is rolled back. */
+  signal?: AbortSignal;
   log: Log;
 }
 
@@ -42,7 +44,7 @@ const TURN_MS = 5;
 
 /** Null: somebody else is at it, or there is no such run. */
 export async function foldRun(pool: pg.Pool, runId: string, options: FoldOptions): Promise<Folded | null> {
-  const { windowMs, portionBytes = PORTION_BYTES, turnMs = TURN_MS, log } = options;
+  const { windowMs, portionBytes = PORTION_BYTES, turnMs = TURN_MS, signal, log } = options;
   // By itself, so that two who find no row wait for one another no longer than this takes.
   await pool.query(
     `INSERT INTO fold (run_id) SELECT h.run_id FROM run_head h
@@ -57,7 +59,7 @@ export async function foldRun(pool: pg.Pool, runId: string, options: FoldOptions
     );
     const [fold] = rows;
     if (!fold?.projectId) return null;
-    const context: FoldContext = { client, runId, log, damagedSegments: 0, pause: pauses(turnMs) };
+    const context: FoldContext = { client, runId, log, damagedSegments: 0, pause: pauses(turnMs, signal) };
     const portion = await readPortion(context, fold.folded, portionBytes);
     await foldPortion(context, fold.projectId, portion);
     const { deleted } = await finishFold(context, { ...portion, windowMs });
@@ -73,9 +75,10 @@ export async function foldRun(pool: pg.Pool, runId: string, options: FoldOptions
   });
 }
 
-function pauses(turnMs: number): () => Promise<void> {
+function pauses(turnMs: number, signal: AbortSignal | undefined): () => Promise<void> {
   let since = performance.now();
   return async () => {
+    signal?.throwIfAborted();
     if (performance.now() - since < turnMs) return;
     await setImmediate();
     since = performance.now();
