@@ -6,11 +6,11 @@ import pg from 'pg';
 import { readEmbeddedConnection } from '../src/db/cluster.ts';
 import { removeHome, type ServerProcess, startServerProcess } from '../tests/support/server-process.ts';
 import { copyIn, copyRows } from './support/copy.ts';
+import { createLoop, METRICS } from './support/loop.ts';
 import type { Benchmark, Contender, Prepared } from './support/measure.ts';
 import { bodyOf, type Lane, openLane } from './support/requests.ts';
 
 const WRITERS = 4;
-const METRICS = 10;
 
 const CREATE_RUN = 'mutation ($input: CreateRunInput!) { createRun(input: $input) { attempt run { id } } }';
 const LOG_METRICS = 'mutation ($input: LogMetricsInput!) { logMetrics(input: $input) { accepted duplicate cursor } }';
@@ -24,30 +24,6 @@ CREATE TABLE bench.point (
   PRIMARY KEY (run_id, metric, step)
 )`;
 const COPY = 'COPY bench.point (run_id, metric, step, time, value) FROM STDIN (FORMAT binary)';
-
-interface Columns {
-  name: string;
-  steps: number[];
-  times: number[];
-  values: number[];
-}
-
-/** A training loop that goes on where it was: all metrics logged at each step, 100 ms and some apart. */
-function createLoop() {
-  let step = 0;
-  let time = Date.UTC(2026, 0, 1);
-  return (stepCount: number): Columns[] => {
-    const steps = Array.from({ length: stepCount }, () => step++);
-    const times = steps.map(() => (time += 95 + Math.floor(10 * Math.random())));
-    return Array.from({ length: METRICS }, (_, metric) => ({
-      name: `train/loss_${metric}`,
-      steps,
-      times,
-      // What comes out of a framework: 32-bit floats, written as the doubles they are.
-      values: steps.map((at) => Math.fround(2 * Math.exp(-at / 5_000) + 0.1 * Math.random() + metric)),
-    }));
-  };
-}
 
 export const append: Benchmark = {
   about: `durable append over HTTP: ${WRITERS} writers, batches of 1,000 points (${METRICS} metrics × 100 steps)`,

@@ -6,7 +6,7 @@ import { readEmbeddedConnection } from '../src/db/cluster.ts';
 import { removeHome, type ServerProcess, startServerProcess } from '../tests/support/server-process.ts';
 import type { Benchmark, Contender, Prepared } from './support/measure.ts';
 import { bodyOf, type Lane, openLane } from './support/requests.ts';
-import { storeMetric } from './support/store.ts';
+import { storeMetric } from './support/long-metric.ts';
 
 const BUCKETS = 500;
 const RUNS = 100;

@@ -26,6 +26,17 @@ export interface Benchmark {
   prepare(serverEnv: Record<string, string>): Promise<Prepared>;
 }
 
+/** What is not compared with anything: it does its work once and says what came of it. */
+export interface Account {
+  about: string;
+  print(say: (line: string) => void, options: AccountOptions): Promise<void>;
+}
+
+export interface AccountOptions {
+  /** For those that go on for a time. */
+  seconds: number;
+}
+
 export interface Prepared {
   series: Series[];
   serverPid: number;

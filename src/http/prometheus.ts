@@ -10,7 +10,7 @@ export interface Prometheus {
 export function createPrometheus(engines: Engines, sockets: () => number): Prometheus {
   const registry = new Registry();
   collectDefaultMetrics({ register: registry });
-  const { bus, feeds, pool } = engines;
+  const { bus, feeds, folding, pool } = engines;
   const gauge = (name: string, help: string, read: () => number) =>
     new Gauge({
       name,
@@ -40,6 +40,27 @@ export function createPrometheus(engines: Engines, sockets: () => number): Prome
   gauge('runtide_bus_connected', '1 while the bus is there.', () => (bus.connected() ? 1 : 0));
   gauge('runtide_sockets', 'Open WebSockets.', sockets);
   gauge('runtide_watched_runs', 'Runs that subscribers of this process watch.', () => feeds.watchedRuns());
+  gauge(
+    'runtide_tail_bytes',
+    'Of accepted points, over all runs, that are not folded yet.',
+    () => folding.tail().bytes,
+  );
+  gauge('runtide_tail_runs', 'Runs that have points that are not folded yet.', () => folding.tail().waiting);
+  const { counts } = folding;
+  counter('runtide_folds_total', 'Folds of a run that this process did.', () => counts.folds);
+  counter('runtide_folded_points_total', 'Points that they folded.', () => counts.points);
+  counter('runtide_fold_failures_total', 'Folds that failed; they are tried again.', () => counts.failures);
+  counter('runtide_fold_seconds_total', 'What folds took.', () => counts.seconds);
+  counter(
+    'runtide_damaged_segments_total',
+    'Segments that a fold met and could not read: they are left as they are (see the log).',
+    () => counts.damagedSegments,
+  );
+  counter(
+    'runtide_damaged_batches_total',
+    'Batches in the journal that a fold could not read: they are passed over (see the log).',
+    () => counts.damagedBatches,
+  );
   gauge('runtide_database_connections', 'Connections to the database.', () => pool.totalCount);
   gauge('runtide_database_waiting', 'Requests that wait for a connection.', () => pool.waitingCount);
   return { contentType: registry.contentType, read: () => registry.metrics() };

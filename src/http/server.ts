@@ -8,6 +8,7 @@ import { v7 as uuidv7 } from 'uuid';
 import { type Authenticator, createAuthenticator } from '../access/authenticate.ts';
 import { signInByLink, signOut } from '../access/sign-in.ts';
 import { RuntideError } from '../errors.ts';
+import type { FoldCounts } from '../metrics/fold/folding.ts';
 import type { Engines } from '../schema/context.ts';
 import { readJsonObject } from './body.ts';
 import { endedSessionCookie, sessionCookie, sessionTokenOf } from './credentials.ts';
@@ -167,7 +168,7 @@ function servingRoutes(
   openStreams: OpenStreams,
   prometheus: Prometheus,
 ): Routes {
-  const { db, pool, log } = engines;
+  const { db, pool, folding, log } = engines;
   const graphiql = createGraphiQL((error) => log.error({ err: error }, 'GraphiQL could not be shown'));
   const graphql = createGraphQLOverHttp(engines, authenticator, openStreams, graphiql);
   const dashboard = serveDashboard();
@@ -204,7 +205,7 @@ function servingRoutes(
           () => true,
           () => false,
         );
-        sendText(response, isReady ? 200 : 503, isReady ? 'ready' : 'the database is away');
+        sendText(response, isReady ? 200 : 503, isReady ? `ready${damageOf(folding.counts)}` : 'the database is away');
       }),
       '/metrics': reading(async (request, response) => {
         if (!isSame(request.headers.authorization ?? '', `Bearer ${options.metricsToken}`)) {
@@ -241,6 +242,12 @@ function servingRoutes(
 /** Nothing from elsewhere, no inline script or style, in nobody's frame. */
 const PAGE_POLICY =
   "default-src 'self'; base-uri 'none'; object-src 'none'; frame-ancestors 'none'; form-action 'self'";
+
+/** What a person should know though all else is served. */
+function damageOf({ damagedBatches, damagedSegments }: FoldCounts): string {
+  if (damagedBatches + damagedSegments === 0) return '';
+  return `, but stored points are damaged: since the start ${damagedSegments} segments and ${damagedBatches} batches could not be read when they were folded (the log names them)`;
+}
 
 /** The built pages. Names below _app/immutable/ carry a hash of their content. */
 function serveDashboard(): Handler {

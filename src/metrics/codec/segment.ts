@@ -29,7 +29,7 @@ import { slice } from '../chart/line.ts';
 import { findFloats, readFloats, WIDE, writeFloats } from './packed-floats.ts';
 import { findIntegers, NOTHING_BEFORE, readIntegers, writeIntegers } from './packed-integers.ts';
 import { type Entries, entryOf } from '../chart/rollup.ts';
-import { compress, decompress } from './zstd.ts';
+import { compress, decompress, isNoise } from './zstd.ts';
 
 /** A segment has at most this many points. */
 export const SEGMENT_POINTS = 4096;
@@ -120,7 +120,7 @@ function pack(body: Buffer, ends: readonly number[], count: number, flags: numbe
   for (const end of ends) {
     if (end === start || (end - start < COMPRESS_FROM_BYTES && end < length)) continue;
     const piece = body.subarray(start, end);
-    const frame = piece.length < COMPRESS_FROM_BYTES ? null : compress(piece);
+    const frame = piece.length < COMPRESS_FROM_BYTES || isNoise(piece) ? null : compress(piece);
     const stored = frame ?? piece;
     writeVarint(writer, piece.length);
     writeVarint(writer, frame === null ? 0 : frame.length);

@@ -4,7 +4,6 @@ import { RuntideError } from '../../errors.ts';
 import { decodeColumns, decodedBytes } from '../codec/columns.ts';
 import { decodeRemoval, isRemoval } from '../codec/removal.ts';
 import type { JournalRow } from '../tail.ts';
-import { readTail } from '../tail.ts';
 import type { Store } from './store.ts';
 
 const ROWS_AT_ONCE = 4096;
@@ -12,14 +11,11 @@ const ROWS_AT_ONCE = 4096;
 const HEAD_BYTES = 10;
 
 export interface JournalPortion {
-  rows: JournalRow[];
-  /** Those that cannot be read. */
+  rows: (JournalRow & { pointCount: number })[];
+  /** Sequences of those that cannot be read, once somebody has tried. */
   damaged: number[];
-  /** The metrics that its batches name, and those that are only removed. */
-  names: Map<string, { name: string; tag: string; isLogged: boolean }>;
   /** The last sequence that is in it, damaged or not; where it began, when it has none. */
   until: number;
-  pointCount: number;
   /** Of the payloads. */
   bytes: number;
   /** There is more behind it. */
@@ -48,9 +44,7 @@ export async function readPortion({ client, runId }: Store, after: number, most:
   const portion: JournalPortion = {
     rows: [],
     damaged: [],
-    names: new Map(),
     until,
-    pointCount: 0,
     bytes: taken.reduce((sum, { bytes }) => sum + bytes, 0),
     hasMore: taken.length < heads.length || heads.length === ROWS_AT_ONCE,
   };
@@ -60,53 +54,39 @@ export async function readPortion({ client, runId }: Store, after: number, most:
      FROM journal WHERE run_id = $1 AND sequence > $2 AND sequence <= $3 ORDER BY sequence`,
     [runId, after, until],
   );
-  for (const { sequence, attempt, pointCount, payload } of rows) {
-    const names = namesIn({ sequence, attempt, payload });
-    if (names === null) {
-      portion.damaged.push(sequence);
-      continue;
-    }
-    portion.rows.push({ sequence, attempt, payload });
-    portion.pointCount += pointCount;
-    for (const { name, tag, isLogged } of names) {
-      const key = nameOfMetric(name, tag);
-      portion.names.set(key, { name, tag, isLogged: isLogged || portion.names.get(key)?.isLogged === true });
-    }
-  }
+  portion.rows = rows;
   return portion;
 }
 
-/** The metrics of a row; null where it cannot be read. Columns are not looked at. */
-function namesIn({ payload }: JournalRow): { name: string; tag: string; isLogged: boolean }[] | null {
-  const names: { name: string; tag: string; isLogged: boolean }[] = [];
-  const isSound = isReadable(() => {
-    if (isRemoval(payload)) names.push({ ...decodeRemoval(payload), isLogged: false });
-    else decodeColumns(payload, (name, tag) => names.push({ name, tag, isLogged: true }) < 0);
+/** Whether one of its batches names the metric, with points or without. */
+export function isLogged({ rows }: JournalPortion, name: string, tag: string): boolean {
+  return rows.some(({ payload }) => {
+    let isFound = false;
+    if (!isRemoval(payload))
+      decodeColumns(payload, (one, other) => {
+        isFound ||= one === name && other === tag;
+        return false;
+      });
+    return isFound;
   });
-  return isSound ? names : null;
 }
 
-/** Rows whose columns turn out to be damaged once they are decoded, though their checksums fit. */
-export function damagedRows(rows: readonly JournalRow[]): number[] {
-  const isSound = (row: JournalRow) =>
-    isReadable(() =>
-      readTail(
-        [row],
-        () => true,
-        () => null,
-      ),
-    );
-  return rows.filter((row) => !isSound(row)).map(({ sequence }) => sequence);
-}
-
-function isReadable(read: () => unknown): boolean {
-  try {
-    read();
-    return true;
-  } catch (error) {
-    if (error instanceof RuntideError) return false;
-    throw error;
-  }
+/** Moves the rows that cannot be read from `rows` to `damaged`. */
+export function setDamagedAside(portion: JournalPortion): void {
+  const isSound = (row: JournalRow) => {
+    try {
+      if (isRemoval(row.payload)) decodeRemoval(row.payload);
+      else decodeColumns(row.payload);
+      return true;
+    } catch (error) {
+      if (error instanceof RuntideError) return false;
+      throw error;
+    }
+  };
+  const sound = portion.rows.filter(isSound);
+  const kept = new Set(sound);
+  portion.damaged = portion.rows.filter((row) => !kept.has(row)).map(({ sequence }) => sequence);
+  portion.rows = sound;
 }
 
 /** So that they stay when those around them go: a count of points below 0 says so. */

@@ -16,10 +16,20 @@ import { countBelow, slice } from '../chart/line.ts';
 import { concatEntries, type Entries, sliceEntries } from '../chart/rollup.ts';
 import { decodeEntries, encodeEntries } from '../codec/rollups.ts';
 import { decodeSegmentPoints } from '../codec/segment.ts';
+import type { Points } from '../columns.ts';
 import type { StepRange } from '../tail.ts';
 import { deletePageRanges, deletePages, readPages, readSeriesWithPages, writePages } from './page-store.ts';
 import { reportDamage } from './segments.ts';
-import { type Interval, nameOfPage, nameOfSeries, type PageKey, readSegmentsIn, type StoredSegment } from './store.ts';
+import {
+  type Interval,
+  nameOfPage,
+  nameOfSegment,
+  nameOfSeries,
+  type PageKey,
+  readPoints,
+  readSegmentsIn,
+  type StoredSegment,
+} from './store.ts';
 import { type FoldContext, portions, type SeriesWork, unlessDamaged } from './work.ts';
 
 /** A page stands for so many points at least: fewer are read from segments as fast. */
@@ -53,7 +63,7 @@ export async function foldPages(context: FoldContext, works: readonly SeriesWork
   if (large.length === 0) return;
   const tops = new Map(large.map((work) => [work, topShiftOf(work.after.firstStep, work.after.lastStep)]));
   const grown = large.filter((work) => oldTopOf(work) < tops.get(work)!);
-  const all = await readSegmentsIn(context, grown.map(extentOf), false);
+  const all = await readSegmentsIn(context, grown.map(extentOf));
   for (let shift = FINEST_SHIFT; large.some((work) => tops.get(work)! >= shift); shift += SHIFT_STRIDE) {
     const pages = large.flatMap((work) => {
       if (tops.get(work)! < shift) return [];
@@ -177,12 +187,22 @@ async function makePages(context: FoldContext, shift: number, all: Page[]): Prom
   const pages = await withEnoughPoints(context, all);
   const below = await readBelow(context, shift, pages);
   const fromPoints = new Map(pages.map((page) => [page, pointRanges(page, below)]));
-  const segments = await readSegmentsIn(context, intervalsOf(fromPoints), true);
+  const segments = await readSegmentsIn(context, intervalsOf(fromPoints));
+  const payloads = await readPoints(
+    context,
+    [...segments.values()].flat().filter((one) => !context.fresh.has(nameOfSegment(one))),
+  );
+  const pointsOf = (segment: StoredSegment) => {
+    const payload = payloads.get(nameOfSegment(segment));
+    return (
+      context.fresh.get(nameOfSegment(segment)) ?? (payload ? unlessDamaged(() => decodeSegmentPoints(payload)) : null)
+    );
+  };
   const written: (PageKey & { entries: Buffer })[] = [];
   const deleted: PageKey[] = all.filter((page) => page.wasStored && !pages.includes(page));
   for (const page of pages) {
     const near = segments.get(nameOfSeries(page)) ?? [];
-    const entries = made(context, page, below, fromPoints.get(page)!, near);
+    const entries = made(context, page, below, fromPoints.get(page)!, near, pointsOf);
     const count = entries.counts.reduce((sum, one) => sum + one, 0);
     const { metric, attempt } = page;
     const key = { metric, attempt, shift, page: page.page };
@@ -199,7 +219,7 @@ async function withEnoughPoints(context: FoldContext, pages: Page[]): Promise<Pa
   const intervals = pages
     .filter(({ old }) => old === null)
     .map((page) => intervalOf(page, stepsOf(page.page, page.shift)));
-  const segments = await readSegmentsIn(context, intervals, false);
+  const segments = await readSegmentsIn(context, intervals);
   return pages.filter((page) => {
     if (page.old !== null) return true;
     const { from, to } = stepsOf(page.page, page.shift);
@@ -213,8 +233,12 @@ function intervalOf({ metric, attempt }: Page, { from, to }: StepRange): Interva
   return { metric, attempt, low: from, high: to };
 }
 
+/** One for all ranges on one page of the level below: there is little between them, and each interval costs a search. */
 function intervalsOf(ranges: ReadonlyMap<Page, StepRange[]>): Interval[] {
-  return [...ranges].flatMap(([page, some]) => some.map((range) => intervalOf(page, range)));
+  return [...ranges].flatMap(([page, some]) => {
+    const near = Map.groupBy(some, ({ from }) => pageOf(from, Math.max(FINEST_SHIFT, page.shift - SHIFT_STRIDE)));
+    return [...near.values()].map((group) => intervalOf(page, { from: group[0]!.from, to: group.at(-1)!.to }));
+  });
 }
 
 /** The pages of the level below that are there, by their names. */
@@ -258,14 +282,15 @@ function made(
   page: Page,
   below: ReadonlyMap<string, Entries>,
   ranges: readonly StepRange[],
-  near: readonly (StoredSegment & { points: Buffer })[],
+  near: readonly StoredSegment[],
+  pointsOf: (segment: StoredSegment) => Points | null,
 ): Entries {
   const { shift, old } = page;
   const fresh: Entries[] = [];
   const damaged: StepRange[] = [];
   const reaches = (one: StoredSegment) => ranges.some(({ from, to }) => one.firstStep <= to && one.lastStep >= from);
   for (const segment of near.filter(reaches)) {
-    const points = unlessDamaged(() => decodeSegmentPoints(segment.points));
+    const points = pointsOf(segment);
     if (points === null) {
       reportDamage(context, segment);
       damaged.push(aligned({ from: segment.firstStep, to: segment.lastStep }, shift));

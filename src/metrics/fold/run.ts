@@ -4,14 +4,21 @@
 import { setImmediate } from 'node:timers/promises';
 import type pg from 'pg';
 import { type Log, transaction } from '../../db/pool.ts';
-import { RuntideError } from '../../errors.ts';
 import type { Repeats } from '../columns.ts';
-import { type JournalRow, readTail, type TailMetric } from '../tail.ts';
-import { damagedRows, finishFold, type JournalPortion, markDamaged, nameOfMetric, readPortion } from './journal.ts';
+import { readTail, type TailMetric } from '../tail.ts';
+import {
+  finishFold,
+  isLogged,
+  type JournalPortion,
+  markDamaged,
+  nameOfMetric,
+  readPortion,
+  setDamagedAside,
+} from './journal.ts';
 import { foldPages } from './pages.ts';
 import { foldSegments } from './segments.ts';
 import { type MetricWork, readSeries, summarise, writeSummaries } from './summaries.ts';
-import { type FoldContext, newWork, type SeriesWork, type StoredSeries } from './work.ts';
+import { type FoldContext, newWork, type SeriesWork, type StoredSeries, unlessDamaged } from './work.ts';
 
 export interface FoldOptions {
   /** Folded rows of the journal are kept for so long, for subscribers that come back. */
@@ -20,6 +27,8 @@ export interface FoldOptions {
   portionBytes?: number;
   /** No turn of the event loop should be much longer. */
   turnMs?: number;
+  /** Aborted, the fold is rolled back. */
+  signal?: AbortSignal;
   log: Log;
 }
 
@@ -42,7 +51,7 @@ const TURN_MS = 5;
 
 /** Null: somebody else is at it, or there is no such run. */
 export async function foldRun(pool: pg.Pool, runId: string, options: FoldOptions): Promise<Folded | null> {
-  const { windowMs, portionBytes = PORTION_BYTES, turnMs = TURN_MS, log } = options;
+  const { windowMs, portionBytes = PORTION_BYTES, turnMs = TURN_MS, signal, log } = options;
   // By itself, so that two who find no row wait for one another no longer than this takes.
   await pool.query(
     `INSERT INTO fold (run_id) SELECT h.run_id FROM run_head h
@@ -57,13 +66,20 @@ export async function foldRun(pool: pg.Pool, runId: string, options: FoldOptions
     );
     const [fold] = rows;
     if (!fold?.projectId) return null;
-    const context: FoldContext = { client, runId, log, damagedSegments: 0, pause: pauses(turnMs) };
+    const context: FoldContext = {
+      client,
+      runId,
+      log,
+      damagedSegments: 0,
+      fresh: new Map(),
+      pause: pauses(turnMs, signal),
+    };
     const portion = await readPortion(context, fold.folded, portionBytes);
     await foldPortion(context, fold.projectId, portion);
     const { deleted } = await finishFold(context, { ...portion, windowMs });
     return {
       batches: portion.rows.length,
-      points: portion.pointCount,
+      points: portion.rows.reduce((sum, { pointCount }) => sum + pointCount, 0),
       bytes: portion.bytes,
       deleted,
       damagedBatches: portion.damaged.length,
@@ -73,9 +89,10 @@ export async function foldRun(pool: pg.Pool, runId: string, options: FoldOptions
   });
 }
 
-function pauses(turnMs: number): () => Promise<void> {
+function pauses(turnMs: number, signal: AbortSignal | undefined): () => Promise<void> {
   let since = performance.now();
   return async () => {
+    signal?.throwIfAborted();
     if (performance.now() - since < turnMs) return;
     await setImmediate();
     since = performance.now();
@@ -83,21 +100,23 @@ function pauses(turnMs: number): () => Promise<void> {
 }
 
 async function foldPortion(context: FoldContext, projectId: string, portion: JournalPortion): Promise<void> {
-  const known = await readMetrics(context, portion);
+  if (portion.rows.length === 0) return;
+  const known = await readMetrics(context);
   const tail = soundTail(context, portion, (name, tag) => known.get(nameOfMetric(name, tag))?.repeats ?? null);
   await markDamaged(context, portion.damaged);
   if (tail.length === 0) return;
+  const numbers = tail.map(({ name, tag }) => known.get(nameOfMetric(name, tag))?.metric);
   const stored = await readSeries(
     context,
-    [...known.values()].map(({ metric }) => metric),
+    numbers.filter((number) => number !== undefined),
   );
-  let last = await lastMetric(context, known.size < tail.length);
+  let last = [...known.values()].reduce((most, { metric }) => Math.max(most, metric), 0);
   const metrics: MetricWork[] = [];
   for (const one of tail) {
     const name = nameOfMetric(one.name, one.tag);
     const before = known.get(name);
     // Only removed, and never logged: there is nothing to it.
-    if (!before && portion.names.get(name)?.isLogged !== true) continue;
+    if (!before && one.series.length === 0 && !isLogged(portion, one.name, one.tag)) continue;
     const metric = before?.metric ?? ++last;
     metrics.push(metricWork(one, metric, stored.get(metric) ?? new Map()));
   }
@@ -126,26 +145,19 @@ function metricWork(tail: TailMetric, metric: number, stored: ReadonlyMap<number
   return { metric, name, tag, repeats, stored, works };
 }
 
-/** Rows that turn out to be damaged go from `rows` to `damaged`. */
+/** What rows there are that can be read; the others are set aside, and said. */
 function soundTail(
   { log, runId }: FoldContext,
   portion: JournalPortion,
   storedRepeats: (name: string, tag: string) => Repeats | null,
 ): TailMetric[] {
-  const read = (rows: readonly JournalRow[]) => readTail(rows, () => true, storedRepeats);
-  let tail: TailMetric[];
-  try {
-    tail = read(portion.rows);
-  } catch (error) {
-    if (!(error instanceof RuntideError)) throw error;
-    const damaged = new Set(damagedRows(portion.rows));
-    portion.damaged.push(...damaged);
-    portion.rows = portion.rows.filter(({ sequence }) => !damaged.has(sequence));
-    tail = read(portion.rows);
-  }
+  const read = () => readTail(portion.rows, () => true, storedRepeats);
+  const tail = unlessDamaged(read);
+  if (tail !== null) return tail;
+  setDamagedAside(portion);
   for (const sequence of portion.damaged)
     log.error({ runId, sequence }, 'a batch in the journal is damaged: it was passed over, and left where it is');
-  return tail;
+  return read();
 }
 
 interface KnownMetric {
@@ -155,28 +167,10 @@ interface KnownMetric {
   repeats: Repeats;
 }
 
-/** Those of the portion that are stored, by name and tag. */
-async function readMetrics(
-  { client, runId }: FoldContext,
-  { names }: JournalPortion,
-): Promise<Map<string, KnownMetric>> {
-  const wanted = [...names.values()];
-  if (wanted.length === 0) return new Map();
-  const { rows } = await client.query<KnownMetric>(
-    `SELECT m.metric, m.name, m.tag, m.repeats FROM metric m
-     JOIN unnest($2::text[], $3::text[]) AS w (name, tag) ON m.name = w.name AND m.tag = w.tag
-     WHERE m.run_id = $1`,
-    [runId, wanted.map(({ name }) => name), wanted.map(({ tag }) => tag)],
-  );
+/** All of the run, by name and tag. */
+async function readMetrics({ client, runId }: FoldContext): Promise<Map<string, KnownMetric>> {
+  const { rows } = await client.query<KnownMetric>('SELECT metric, name, tag, repeats FROM metric WHERE run_id = $1', [
+    runId,
+  ]);
   return new Map(rows.map((one) => [nameOfMetric(one.name, one.tag), one]));
-}
-
-/** The highest number that a metric of the run has. */
-async function lastMetric({ client, runId }: FoldContext, isNeeded: boolean): Promise<number> {
-  if (!isNeeded) return 0;
-  const { rows } = await client.query<{ last: number }>(
-    'SELECT coalesce(max(metric), 0) AS last FROM metric WHERE run_id = $1',
-    [runId],
-  );
-  return rows[0]!.last;
 }

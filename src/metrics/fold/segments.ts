@@ -3,7 +3,7 @@
 // into it is stored beside it.
 import { encodeEntries } from '../codec/rollups.ts';
 import { decodeSegmentPoints, encodeSegment, SEGMENT_POINTS, splitSeries } from '../codec/segment.ts';
-import { mergeBatches, slice } from '../chart/line.ts';
+import { countBelow, mergeBatches, slice } from '../chart/line.ts';
 import type { Points } from '../columns.ts';
 import { withoutRanges } from '../tail.ts';
 import {
@@ -27,6 +27,8 @@ const PORTION_BYTES = 16 * 1024 * 1024;
 /** Places of a series that are looked at by themselves: late points all over it should not read all that lies between. */
 const PLACES = 64;
 const POINT_BYTES = 24;
+/** Written segments whose points are kept at hand: 6 MB where they are full, and no metadata. */
+const FRESH_SEGMENTS = 64;
 
 /** Segments that become others together with what came for them. */
 export interface Group {
@@ -86,20 +88,21 @@ function edges(work: SeriesWork): Interval[] {
   ]);
 }
 
-/** Where points came, as few intervals with the widest gaps between them. */
-function places({ metric, attempt, tail }: SeriesWork): Interval[] {
+/** Where points came: what lies beyond the end as one interval, late points as few with the widest gaps between them. */
+function places({ metric, attempt, tail, stored }: SeriesWork): Interval[] {
   if (tail === null) return [];
   const { steps } = tail;
-  const gaps = Array.from({ length: steps.length - 1 }, (_, i) => i + 1);
+  const late = countBelow(steps, stored!.lastStep + 1);
   const width = (at: number) => steps[at]! - steps[at - 1]!;
+  const gaps = Array.from({ length: Math.max(0, late - 1) }, (_, i) => i + 1).filter((at) => width(at) > 1);
   const widest = gaps.length < PLACES ? gaps : gaps.toSorted((a, b) => width(b) - width(a)).slice(0, PLACES - 1);
-  const starts = [0, ...widest.toSorted((a, b) => a - b)];
-  return starts.map((start, i) => ({
-    metric,
-    attempt,
-    low: steps[start]!,
-    high: steps[(starts[i + 1] ?? steps.length) - 1]!,
-  }));
+  const starts = [
+    ...(late > 0 ? [0] : []),
+    ...widest.toSorted((a, b) => a - b),
+    ...(late < steps.length ? [late] : []),
+  ];
+  const lastOf = (at: number) => (starts[at + 1] ?? steps.length) - 1;
+  return starts.map((start, at) => ({ metric, attempt, low: steps[start]!, high: steps[lastOf(at)]! }));
 }
 
 /**
@@ -188,7 +191,7 @@ function rewrite(
     const decoded = payload && unlessDamaged(() => decodeSegmentPoints(payload));
     if (decoded) {
       replaced.push(segment);
-      parts.push(withoutRanges(decoded, removed));
+      parts.push(removed.length > 0 ? withoutRanges(decoded, removed) : decoded);
     } else reportDamage(context, segment);
   }
   if (points !== null) parts.push(points);
@@ -210,7 +213,9 @@ function rewrite(
     const part = Number.isFinite(next)
       ? next - pieces.slice(at).filter(sameAs).length
       : before + pieces.slice(0, at + 1).filter(sameAs).length;
-    return segmentOf({ metric, attempt, firstStep: some.steps[0]!, firstTime: some.times[0]!, part }, some);
+    const key = { metric, attempt, firstStep: some.steps[0]!, firstTime: some.times[0]!, part };
+    if (context.fresh.size < FRESH_SEGMENTS) context.fresh.set(nameOfSegment(key), some);
+    return segmentOf(key, some);
   });
   return { segments, replaced };
 }

@@ -66,8 +66,8 @@ const ABOUT = `${KEY_COLUMNS}, s.last_step AS "lastStep", s.last_time AS "lastTi
 
 // Segments follow one another, so of those that begin before an interval only the nearest reaches into it; one that
 // begins after it is its neighbour. All that begin with the same step come together.
-const inIntervals = (columns: string, neighbour: string) => `
-SELECT ${columns}
+const inIntervals = (high: string) => `
+SELECT ${ABOUT}
 FROM unnest($2::int[], $3::int[], $4::bigint[], $5::bigint[]) AS i (metric, attempt, low, high)
 CROSS JOIN LATERAL (
   SELECT * FROM segment s
@@ -76,7 +76,7 @@ CROSS JOIN LATERAL (
       SELECT p.first_step FROM segment p
       WHERE p.run_id = $1 AND p.metric = i.metric AND p.attempt = i.attempt AND p.first_step < i.low
       ORDER BY p.first_step DESC LIMIT 1), i.low)
-    AND s.first_step <= ${neighbour}
+    AND s.first_step <= ${high}
 ) s`;
 
 const NEIGHBOUR = `coalesce((
@@ -89,37 +89,35 @@ export async function readSegmentsAround(
   store: Store,
   intervals: readonly Interval[],
 ): Promise<Map<string, StoredSegment[]>> {
-  const rows = await readIntervals<StoredSegment>(store, inIntervals(ABOUT, NEIGHBOUR), intervals);
+  const rows = await readIntervals(store, inIntervals(NEIGHBOUR), intervals);
   return bySeries(rows);
 }
 
 /** By series, each in the order of the metric: those that reach into one of the intervals. */
-export async function readSegmentsIn<Points extends boolean>(
+export async function readSegmentsIn(
   store: Store,
   intervals: readonly Interval[],
-  withPoints: Points,
-): Promise<Map<string, (StoredSegment & (Points extends true ? { points: Buffer } : object))[]>> {
-  const columns = withPoints ? `${ABOUT}, s.points` : ABOUT;
-  const sql = `${inIntervals(columns, 'i.high')} WHERE s.last_step >= i.low`;
+): Promise<Map<string, StoredSegment[]>> {
+  const sql = `${inIntervals('i.high')} WHERE s.last_step >= i.low`;
   return bySeries(await readIntervals(store, sql, intervals));
 }
 
-async function readIntervals<Row extends SegmentKey>(
+async function readIntervals(
   { client, runId }: Store,
   text: string,
   intervals: readonly Interval[],
-): Promise<Row[]> {
+): Promise<StoredSegment[]> {
   if (intervals.length === 0) return [];
   const { metric, attempt, low, high } = columnsOf(intervals, ['metric', 'attempt', 'low', 'high']);
-  const { rows } = await client.query<Row & pg.QueryResultRow>(text, [runId, metric, attempt, low, high]);
+  const { rows } = await client.query<StoredSegment>(text, [runId, metric, attempt, low, high]);
   return rows;
 }
 
-function bySeries<Row extends SegmentKey>(rows: readonly Row[]): Map<string, Row[]> {
-  const found = new Map<string, Map<string, Row>>();
+function bySeries(rows: readonly StoredSegment[]): Map<string, StoredSegment[]> {
+  const found = new Map<string, Map<string, StoredSegment>>();
   for (const row of rows) {
     const name = nameOfSeries(row);
-    const series = found.get(name) ?? new Map<string, Row>();
+    const series = found.get(name) ?? new Map<string, StoredSegment>();
     found.set(name, series.set(nameOfSegment(row), row));
   }
   return new Map([...found].map(([name, series]) => [name, [...series.values()].toSorted(compareSegments)]));

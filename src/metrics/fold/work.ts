@@ -11,6 +11,8 @@ import type { Store } from './store.ts';
 export interface FoldContext extends Store {
   log: Log;
   damagedSegments: number;
+  /** Points of segments that this fold has written, by their names, as far as there is room: pages are made of them. */
+  fresh: Map<string, Points>;
   /** Lets others have their turn, now and then. */
   pause(): Promise<void>;
 }
