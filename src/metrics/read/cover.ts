@@ -5,10 +5,9 @@ import { cellOf, FINEST_SHIFT, PAGE_CELLS_SHIFT, pageOf, SHIFT_STRIDE } from '..
 import type { Drawn } from '../chart/draw.ts';
 import { slice } from '../chart/line.ts';
 import { type Entries, sliceEntries } from '../chart/rollup.ts';
-import { decodeEntries } from '../codec/rollups.ts';
 import { SEGMENT_POINTS } from '../codec/segment.ts';
-import { RuntideError } from '../../errors.ts';
 import type { Points } from '../columns.ts';
+import { entriesOfPage } from './pages.ts';
 import { type Reading, readPages, readSegments } from './rounds.ts';
 import { type PageRow, type SegmentRow } from './stored.ts';
 import {
@@ -87,27 +86,17 @@ function takePages(span: ShiftedSpan, pages: readonly PageRow[], take: Take): Re
   const rest: Rest = { finer: [], points: [] };
   const size = 2 ** (shift + PAGE_CELLS_SHIFT);
   let at = inner.from;
-  for (const { page, entries: bytes } of pages) {
-    const entries = readable(bytes);
-    // A damaged page is as good as none.
+  for (const row of pages) {
+    const entries = entriesOfPage(series, shift, row);
     if (entries === null) continue;
-    const from = Math.max(inner.from, page * size);
-    const to = Math.min(inner.to, (page + 1) * size - 1);
+    const from = Math.max(inner.from, row.page * size);
+    const to = Math.min(inner.to, (row.page + 1) * size - 1);
     if (from > at) rest.points.push({ series, from: at, to: from - 1 });
     takePage(span, { series, from, to }, entries, take, rest);
     at = to + 1;
   }
   if (at <= inner.to) rest.points.push({ series, from: at, to: inner.to });
   return rest;
-}
-
-function readable(bytes: Buffer): Entries | null {
-  try {
-    return decodeEntries(bytes);
-  } catch (error) {
-    if (error instanceof RuntideError) return null;
-    throw error;
-  }
 }
 
 /** `part` is the page's part of the span. */
