@@ -188,13 +188,13 @@ export async function openCharts(
   selectors: readonly MetricSelector[],
   { from, to, buckets, attempts }: Wanted,
 ): Promise<RunState[]> {
-  const tags = selectors.some(({ tag }) => tag == null) ? null : selectors.map(({ tag }) => tag);
+  const tags = selectors.some(({ tag }) => tag == null) ? null : selectors.map(({ tag }) => textOf(tag!));
   const rows = await read(database, 'charts', CHARTS, [
     runIds,
-    selectors.map(({ name }) => name),
+    selectors.map(({ name }) => textOf(name)),
     tags,
-    Math.max(from ?? -Infinity, -Number.MAX_SAFE_INTEGER),
-    Math.min(to ?? Infinity, Number.MAX_SAFE_INTEGER),
+    stepOf(from ?? -Infinity),
+    stepOf(to ?? Infinity),
     buckets,
     attempts === 'EACH',
   ]);
@@ -214,10 +214,19 @@ export async function openMetrics(
 ): Promise<RunState[]> {
   const rows = await read(database, 'metrics', METRICS, [
     runIds,
-    metrics.map(({ name }) => name),
-    metrics.map(({ tag }) => tag),
+    metrics.map(({ name }) => textOf(name)),
+    metrics.map(({ tag }) => textOf(tag)),
   ]);
   return assemble(runIds, rows, (name, tag) => metrics.some((one) => one.name === name && one.tag === tag));
+}
+
+/** PostgreSQL knows no NUL, and no stored name has one: none is like this. */
+function textOf(text: string): string | null {
+  return text.includes('\0') ? null : text;
+}
+
+function stepOf(step: number): number {
+  return Math.max(-Number.MAX_SAFE_INTEGER, Math.min(Number.MAX_SAFE_INTEGER, step));
 }
 
 export function selects({ name, tag }: MetricSelector, otherName: string, otherTag: string): boolean {
