@@ -118,7 +118,7 @@ series AS MATERIALIZED (
 
 // The level is the one of cells.ts (chooseShift), so far as what is stored tells. Segments are of all the range, or of its
 // ends: what is on no page there, or else the cell that it has a part of.
-export const CHARTS = `
+const CHARTS = `
 WITH asked AS MATERIALIZED (
   SELECT $1::uuid[] AS run_ids, $2::text[] AS names, $3::text[] AS tags, $4::bigint AS low, $5::bigint AS high,
          $6::int AS buckets, $7::boolean AS each
