@@ -209,13 +209,16 @@ class Sender:
         """Sends what is left, then `finish` (fields of `finishRun`), and returns after `timeout_s` at the latest."""
         with self._changed:
             if not self._closing:
-                self._closing = True
                 self._deadline = time.monotonic() + timeout_s
                 self._finish = dict(finish) if finish is not None else None
                 # The end of the time is kept for finishRun, so that a run that could not send all still ends.
                 self._drain_until = self._deadline - (min(1.0, timeout_s / 5) if self._finish is not None else 0.0)
-                self._changed.notify_all()
+                # Last: a signal's handler that comes here meanwhile lets go of the lock, and the thread reads these.
+                self._closing = True
+            self._changed.notify_all()
         if self._thread is None:
+            # A handler that interrupts this must not begin it anew: the locks of the connection are not reentrant.
+            self._thread = threading.current_thread()
             self._work()
         elif self._thread is not threading.current_thread():
             # A request that has just started when time is up may need a moment to notice. Waiting for the condition
