@@ -332,7 +332,7 @@ def test_sigterm_just_before_a_system_call_is_noticed(online: Tracker, script: S
 
 def test_sigterm_at_any_line_of_the_end_loses_nothing(online: Tracker, script: Script) -> None:
     process = script(AT_EVERY_LINE)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     lines = int(out)
     assert lines > 20
