@@ -5,6 +5,7 @@
 import type pg from 'pg';
 import { isUnavailable } from '../db/pool.ts';
 import { decodeColumns, decodedBytes } from '../metrics/codec/columns.ts';
+import { decodeRemoval, isRemoval } from '../metrics/codec/removal.ts';
 import type { MetricColumns } from '../metrics/columns.ts';
 import { readHeads } from '../metrics/heads.ts';
 import type { FeedBatch, Feeds } from './feeds.ts';
@@ -127,7 +128,10 @@ export async function watchMetrics(
       }
       const rows = await readJournal(pool, run.runId, run.delivered);
       if (done) return null;
-      if (rows[0]?.sequence === run.delivered + 1) return fromJournal(run, rows);
+      if (rows[0]?.sequence === run.delivered + 1) {
+        if (!removes(rows[0].payload, wanted)) return fromJournal(run, rows);
+        run.reset = 'points were deleted';
+      }
     }
     const head = (await readHeads(pool, [run.runId])).get(run.runId);
     if (run.reset === null && (head?.sequence ?? 0) <= run.delivered) {
@@ -141,10 +145,11 @@ export async function watchMetrics(
     const batches: LiveBatch[] = [];
     let bytes = 0;
     for (const { sequence, attempt, point_count: pointCount, payload } of rows) {
+      if (removes(payload, wanted)) break;
       bytes += decodedBytes(payload, pointCount);
       if (batches.length > 0 && bytes > WAITING_BYTES) break;
       try {
-        batches.push({ sequence, attempt, columns: decodeColumns(payload, wanted) });
+        batches.push({ sequence, attempt, columns: isRemoval(payload) ? [] : decodeColumns(payload, wanted) });
       } catch {
         // One that cannot be read must not hold back those behind it, nor the other runs.
         if (batches.length === 0) return resetTo(run, sequence, `batch ${sequence} of the run is damaged`);
@@ -243,6 +248,17 @@ function takeWaiting(waiting: readonly FeedBatch[], next: number): LiveBatch[] {
 function wantedBy(selectors: readonly MetricSelector[] | null): (name: string, tag: string) => boolean {
   return (name, tag) =>
     selectors === null || selectors.some((one) => one.name === name && (one.tag == null || one.tag === tag));
+}
+
+/** Whether points of what is watched were removed; by a removal that cannot be read, they may have been. */
+function removes(payload: Buffer, wanted: (name: string, tag: string) => boolean): boolean {
+  if (!isRemoval(payload)) return false;
+  try {
+    const { name, tag } = decodeRemoval(payload);
+    return wanted(name, tag);
+  } catch {
+    return true;
+  }
 }
 
 /** Batches in the order of their sequence become one: a column a metric and attempt. */

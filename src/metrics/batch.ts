@@ -155,7 +155,8 @@ function readOneMetadata(one: unknown, field: string, index?: number): Metadata 
 // eslint-disable-next-line no-control-regex -- control characters are what it is about
 const CONTROL = /[\u0000-\u001f\u007f-\u009f\u2028\u2029]/;
 
-function checkMetricName(name: string, field: string, minLength: number): string {
+/** Of a metric, or with `minLength` 0 a tag; returns it. */
+export function checkMetricName(name: string, field: string, minLength: number): string {
   if (name.length < minLength || name.length > limits.nameLength)
     throw invalidInput(
       `${field} must have ${minLength} to ${limits.nameLength} characters; it has ${name.length}`,

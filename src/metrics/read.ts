@@ -4,9 +4,9 @@ import type pg from 'pg';
 import { limits } from '../access/limits.ts';
 import { invalidInput, RuntideError } from '../errors.ts';
 import { type Buckets, bucketsOf, type Summary, summaryOf } from './chart/buckets.ts';
-import { decodeColumns } from './codec/columns.ts';
-import type { MetricColumns, Points, Repeats } from './columns.ts';
-import { type Batch, byTime, lineOf, mergeBatches, type Series } from './chart/line.ts';
+import { byTime, lineOf, type Series } from './chart/line.ts';
+import type { Points, Repeats } from './columns.ts';
+import { type JournalRow, readTail, type TailMetric } from './tail.ts';
 
 export interface MetricSelector {
   name: string;
@@ -226,41 +226,33 @@ async function readRuns(
            WHERE h.run_id = ANY($1::uuid[]) ORDER BY h.run_id, j.sequence`,
     values: [runIds],
   });
-  const runs = new Map<string, StoredRun & { batches: Map<string, Batch[]> }>();
-  for (const { run_id, head, started_at, sequence, attempt, payload } of rows) {
-    let run = runs.get(run_id);
-    if (!run)
-      runs.set(
-        run_id,
-        (run = { head, startedAt: started_at.getTime(), damage: null, metrics: [], batches: new Map() }),
-      );
-    if (sequence === null || run.damage) continue;
-    const decoded = decode(payload, wanted);
-    if (decoded instanceof RuntideError) {
-      run.damage = new RuntideError('INTERNAL', `run ${run_id}, batch ${sequence}: ${decoded.message}`);
-      continue;
-    }
-    for (const columns of decoded) {
-      const key = JSON.stringify([columns.name, columns.tag]);
-      const batches = run.batches.get(key);
-      if (batches) batches.push({ sequence, attempt, columns });
-      else run.batches.set(key, [{ sequence, attempt, columns }]);
-    }
-  }
-  for (const run of runs.values()) {
-    for (const batches of run.batches.values()) {
-      const [{ columns }] = batches as [Batch];
-      const { name, tag, repeats } = columns;
-      run.metrics.push({ name, tag, repeats, series: mergeBatches(batches) });
-    }
-    run.metrics.sort((a, b) => compareText(a.name, b.name) || compareText(a.tag, b.tag));
+  const runs = new Map<string, StoredRun>();
+  for (const [runId, ofRun] of Map.groupBy(rows, ({ run_id }) => run_id)) {
+    const [{ head, started_at }] = ofRun as [(typeof rows)[number]];
+    const journal = ofRun.filter((row): row is typeof row & JournalRow => row.sequence !== null);
+    const run: StoredRun = { head, startedAt: started_at.getTime(), damage: null, metrics: [] };
+    runs.set(runId, run);
+    const read = tryRead(journal, wanted);
+    if (read instanceof RuntideError) {
+      const at = journal.find((row) => tryRead([row], wanted) instanceof RuntideError)?.sequence;
+      run.damage = new RuntideError('INTERNAL', `run ${runId}, batch ${at}: ${read.message}`);
+    } else
+      for (const { name, tag, repeats, series } of read) {
+        // What has no points, or none any more, is left out.
+        if (series.length === 0) continue;
+        const all = series.map(({ attempt, points }) => ({ attempt, repeats, ...points }));
+        run.metrics.push({ name, tag, repeats, series: all });
+      }
   }
   return runs;
 }
 
-function decode(payload: Buffer, wanted: (name: string, tag: string) => boolean): MetricColumns[] | RuntideError {
+function tryRead(
+  rows: readonly JournalRow[],
+  wanted: (name: string, tag: string) => boolean,
+): TailMetric[] | RuntideError {
   try {
-    return decodeColumns(payload, wanted);
+    return readTail(rows, wanted, () => null);
   } catch (error) {
     if (error instanceof RuntideError) return error;
     throw error;
@@ -269,8 +261,4 @@ function decode(payload: Buffer, wanted: (name: string, tag: string) => boolean)
 
 function selects({ name, tag }: MetricSelector, otherName: string, otherTag: string): boolean {
   return name === otherName && (tag == null || tag === otherTag);
-}
-
-function compareText(a: string, b: string): number {
-  return a < b ? -1 : a > b ? 1 : 0;
 }

@@ -45,7 +45,8 @@ const MetricsAppended = builder.objectRef<Appended>('MetricsAppended').implement
 });
 
 const MetricsReset = builder.objectRef<Reset>('MetricsReset').implement({
-  description: 'The cursor can no longer be served: read `charts` again, which is at least as new as this cursor.',
+  description:
+    'What came before no longer holds, because points were deleted or the cursor can no longer be served: read `charts` again, which is at least as new as this cursor.',
   fields: (t) => ({
     runId: t.exposeID('runId', { description: 'The run.' }),
     cursor: t.exposeString('cursor', { description: 'Where this subscription goes on by itself.' }),

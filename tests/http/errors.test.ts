@@ -74,6 +74,7 @@ describe('who may not', () => {
       finishRun: `(input: { id: "${id}", status: FAILED })`,
       heartbeat: `(input: { runId: "${id}" })`,
       logMetrics: `(input: { runId: "${id}", points: [{ name: "loss", step: 9, value: 9 }] })`,
+      deletePoints: `(input: { runId: "${id}", name: "loss" })`,
     },
     Subscription: {
       metrics: `(input: { runs: [{ id: "${id}", after: "0" }] })`,
