@@ -9,6 +9,7 @@ import { getDatamodel } from '../generated/pothos.ts';
 import type { Context } from './context.ts';
 import PageSizePlugin from './page-size.ts';
 import ReadScopePlugin from './read-scope.ts';
+import type { JsonValue } from './scalars.ts';
 
 export const builder = new SchemaBuilder<{
   Context: Context;
@@ -23,7 +24,8 @@ export const builder = new SchemaBuilder<{
     SafeInt: { Input: number; Output: number };
     Steps: { Input: readonly unknown[]; Output: Float64Array };
     Times: { Input: readonly unknown[]; Output: Float64Array };
-    Values: { Input: readonly unknown[]; Output: Float64Array | (number | null)[] };
+    Counts: { Input: readonly unknown[]; Output: Float64Array };
+    Values: { Input: readonly unknown[]; Output: Float64Array | JsonValue[] };
     Value: { Input: number | string; Output: number };
     Metadata: { Input: readonly unknown[]; Output: readonly (object | null)[] };
   };

@@ -25,14 +25,21 @@ builder.scalarType('SafeInt', {
 
 builder.scalarType('Steps', {
   description: 'A list of steps: integers within ±(2^53 − 1), negative ones too.',
-  serialize: (value) => Array.from(value),
+  serialize: numbers,
   parseValue: list,
   parseLiteral: written(list),
 });
 
 builder.scalarType('Times', {
   description: 'A list of times: whole milliseconds since the Unix epoch.',
-  serialize: (value) => Array.from(value),
+  serialize: numbers,
+  parseValue: list,
+  parseLiteral: written(list),
+});
+
+builder.scalarType('Counts', {
+  description: 'A list of counts: integers from 0 on.',
+  serialize: numbers,
   parseValue: list,
   parseLiteral: written(list),
 });
@@ -40,7 +47,8 @@ builder.scalarType('Times', {
 builder.scalarType('Values', {
   description:
     'A list of 64-bit floats. What JSON has no number for are the strings "NaN", "Infinity", "-Infinity"; null, in answers only, is a missing value.',
-  serialize: (values) => Array.from(values, plain),
+  // A list is in its form already: valuesOrNull made it.
+  serialize: (values) => (Array.isArray(values) ? values : valuesOf(values)),
   parseValue: list,
   parseLiteral: written(list),
 });
@@ -71,11 +79,40 @@ declare global {
   }
 }
 
+/** An entry of a column as it is answered. */
+export type JsonValue = number | string | object | null;
+
+// JSON.stringify takes lists of numbers at its full speed, and nothing else. So columns become lists: in loops, which cost
+// 4 % of what it does with them then; Array.from costs a third.
+
+function numbers(column: Float64Array): number[] {
+  // eslint-disable-next-line unicorn/no-new-array -- a third of what pushing costs
+  const list = new Array<number>(column.length);
+  for (let index = 0; index < column.length; index++) list[index] = column[index] as number;
+  return list;
+}
+
+function valuesOf(column: Float64Array): JsonValue[] {
+  const list: JsonValue[] = numbers(column);
+  for (let index = 0; index < column.length; index++) {
+    const value = column[index] as number;
+    // What is not finite makes NaN of this difference.
+    if (value === 0 || value - value !== 0) list[index] = plain(value);
+  }
+  return list;
+}
+
+/** For columns in which NaN is a figure that is missing, and not a value. */
+export function valuesOrNull(column: Float64Array): JsonValue[] {
+  const list = valuesOf(column);
+  for (let index = 0; index < list.length; index++) if (list[index] === 'NaN') list[index] = null;
+  return list;
+}
+
 /** JSON has a number for -0, but JSON.stringify does not write it. */
 const MINUS_ZERO = JSON.rawJSON('-0.0');
 
-function plain(value: number | null): number | string | object | null {
-  if (value === null) return null;
+function plain(value: number): JsonValue {
   if (value === 0) return Object.is(value, -0) ? MINUS_ZERO : 0;
   return Number.isFinite(value) ? value : String(value);
 }
