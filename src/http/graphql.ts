@@ -1,4 +1,5 @@
-// GraphQL over HTTP and SSE: yoga, behind a check of the body, the credential and the document.
+// GraphQL over HTTP and SSE: Yoga, behind a check of the body, the credential and the document, and before it the short way
+// of plain-post.ts.
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { execute, type ExecutionResult, getOperationAST, GraphQLError, subscribe } from 'graphql';
 import { createYoga, type Plugin } from 'graphql-yoga';
@@ -15,6 +16,7 @@ import { presentedBy } from './credentials.ts';
 import { readDocument } from './documents.ts';
 import type { GraphiQL } from './graphiql.ts';
 import type { OpenStreams } from './open-streams.ts';
+import { answerPlainly } from './plain-post.ts';
 import { presentThrown, present } from './present.ts';
 import { checkVariables } from './variables.ts';
 
@@ -57,16 +59,17 @@ export function createGraphQLOverHttp(
       }
       try {
         checkMethodAndAccept(request.method, accept);
-        if (request.method === 'POST') {
-          // Read here, within bounds; yoga takes what it finds in `body`.
-          const body = await readJsonObject(request, limits.bodyBytes);
-          checkQuery(body.query);
-          Object.assign(request, { body });
-        } else checkQuery(new URL(request.url ?? '', 'http://here').searchParams.get('query'));
+        // Read here, within bounds.
+        const body = request.method === 'POST' ? await readJsonObject(request, limits.bodyBytes) : null;
+        checkQuery(body ? body.query : new URL(request.url ?? '', 'http://here').searchParams.get('query'));
         const presented = presentedBy(request, trusted);
         const access = await authenticator.authenticate(presented);
+        const context: Context = { ...engines, access, requestId };
+        if (body && (await answerPlainly(accept, body, context, response))) return;
         if (access && accept.includes('text/event-stream')) keepAsked(openStreams, presented, access, response);
-        await yoga(request, response, { ...engines, access, requestId });
+        // Yoga takes what it finds there.
+        if (body) Object.assign(request, { body });
+        await yoga(request, response, context);
       } catch (thrown) {
         // Whoever asked may be gone.
         if (response.headersSent || response.destroyed || request.socket.destroyed) {
