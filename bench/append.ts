@@ -5,9 +5,10 @@ import { join } from 'node:path';
 import pg from 'pg';
 import { readEmbeddedConnection } from '../src/db/cluster.ts';
 import { removeHome, type ServerProcess, startServerProcess } from '../tests/support/server-process.ts';
+import { COLUMNS_TYPE, writeRequest } from '../tests/support/columns.ts';
 import { copyIn, copyRows } from './support/copy.ts';
 import type { Benchmark, Contender, Prepared } from './support/measure.ts';
-import { bodyOf, type Lane, openLane } from './support/requests.ts';
+import { type Body, bodyOf, type Lane, openLane } from './support/requests.ts';
 
 const WRITERS = 4;
 const METRICS = 10;
@@ -90,8 +91,9 @@ async function prepareOn(server: ServerProcess): Promise<Prepared> {
       {
         name: `${WRITERS} writers, batches of 1,000 points`,
         contenders: [
-          logging('append, a run each', lanes, runIds, { steps: 100, operations: 50 }),
-          logging('append, one run for all', lanes, sharedRunIds, { steps: 100, operations: 50 }),
+          logging('append, compact', lanes, runIds, { steps: 100, operations: 50 }, asColumns),
+          logging('append, JSON', lanes, runIds, { steps: 100, operations: 50 }),
+          logging('append, compact, one run for all', lanes, sharedRunIds, { steps: 100, operations: 50 }, asColumns),
           sending('empty mutation', lanes, 200, () => bodyOf(EMPTY)),
           sending('empty mutation, same body', lanes, 200, unread),
           copying('COPY into a keyed table', clients, { steps: 100, operations: 50 }),
@@ -100,7 +102,8 @@ async function prepareOn(server: ServerProcess): Promise<Prepared> {
       {
         name: '1 writer, one request after another',
         contenders: [
-          logging('append of 1,000 points', [first], runIds, { steps: 100, operations: 100 }),
+          logging('append of 1,000 points, compact', [first], runIds, { steps: 100, operations: 100 }, asColumns),
+          logging('append of 1,000 points, JSON', [first], runIds, { steps: 100, operations: 100 }),
           logging('append of 10 points', [first], runIds, { steps: 1, operations: 200 }),
           sending('empty mutation', [first], 400, () => bodyOf(EMPTY)),
           copying('COPY of 1,000 points', clients.slice(0, 1), { steps: 100, operations: 100 }),
@@ -122,7 +125,33 @@ interface Size {
   operations: number;
 }
 
-function logging(name: string, lanes: Lane[], runIds: string[], { steps, operations }: Size): Contender {
+interface Input extends Record<string, unknown> {
+  metrics: Columns[];
+}
+
+const asJson = (input: Input): Body => bodyOf(LOG_METRICS, { input });
+
+/** All metrics were logged at the same steps and times: these two come once. */
+function asColumns({ metrics, ...input }: Input): Body {
+  const [head] = metrics as [Columns];
+  const columns = [head.steps, head.times, ...metrics.map(({ values }) => values)].map((one) => Float64Array.from(one));
+  const named = metrics.map(({ name }, index) => ({
+    name,
+    steps: { column: 0 },
+    times: { column: 1 },
+    values: { column: index + 2 },
+  }));
+  const bytes = writeRequest({ query: LOG_METRICS, variables: { input: { ...input, metrics: named } } }, columns);
+  return { type: COLUMNS_TYPE, bytes };
+}
+
+function logging(
+  name: string,
+  lanes: Lane[],
+  runIds: string[],
+  { steps, operations }: Size,
+  makeBody: (input: Input) => Body = asJson,
+): Contender {
   const points = METRICS * steps;
   const loops = lanes.map((lane, index) => ({
     lane,
@@ -137,7 +166,7 @@ function logging(name: string, lanes: Lane[], runIds: string[], { steps, operati
     prepare(index) {
       const { lane, input, log } = loops[index] as (typeof loops)[number];
       input.batch++;
-      const body = bodyOf(LOG_METRICS, { input: { ...input, metrics: log(steps) } });
+      const body = makeBody({ ...input, metrics: log(steps) });
       return async () => {
         const { accepted } = (await lane.send(body)).data.logMetrics ?? {};
         if (accepted !== points) throw new Error(`accepted ${String(accepted)} of ${points} points`);
@@ -146,7 +175,7 @@ function logging(name: string, lanes: Lane[], runIds: string[], { steps, operati
   };
 }
 
-function sending(name: string, lanes: Lane[], operations: number, makeBody: () => Buffer): Contender {
+function sending(name: string, lanes: Lane[], operations: number, makeBody: () => Body): Contender {
   return {
     name,
     lanes: lanes.length,

@@ -5,23 +5,24 @@ import type { ServerResponse } from 'node:http';
 import { type DocumentNode, execute, getOperationAST } from 'graphql';
 import type { Context } from '../schema/context.ts';
 import { schema } from '../schema/schema.ts';
+import { COLUMNS_TYPE, writeColumns } from './columns.ts';
 import { checkCost } from './cost.ts';
 import { readDocument } from './documents.ts';
 import { present } from './present.ts';
 import { checkVariables } from './variables.ts';
 
-type Body = Readonly<Record<string, unknown>>;
+type Params = Readonly<Record<string, unknown>>;
 
 /** False: nothing was done, and it is for Yoga. */
 export async function answerPlainly(
   accept: string,
-  body: Body,
+  params: Params,
   contextValue: Context,
   response: ServerResponse,
 ): Promise<boolean> {
   const type = plainType(accept);
-  const operation = type === null ? null : readOperation(body);
-  if (operation === null) return false;
+  const operation = type === null ? null : readOperation(params);
+  if (type === null || operation === null) return false;
   const { cost, ...args } = operation;
   const result = await execute({ schema, contextValue, ...args });
   // Variables of a wrong type: no resolver was called.
@@ -29,14 +30,17 @@ export async function answerPlainly(
   const { requestId, log } = contextValue;
   const { data, errors } = result;
   const answer = {
-    ...(errors ? { errors: errors.map((error) => present(error, requestId, log)) } : {}),
+    ...(errors ? { errors: errors.map((error) => present(error, requestId, log).toJSON()) } : {}),
     data,
     ...(cost === null ? {} : { extensions: { cost } }),
   };
-  const text = JSON.stringify(answer);
-  response.writeHead(200, { 'content-type': `${type}; charset=utf-8`, 'content-length': Buffer.byteLength(text) });
-  // A string leaves with the head in one write; bytes would be written by themselves, and what has no length in chunks.
-  response.end(text);
+  // A string leaves with the head in one write; bytes are written by themselves, and what has no length in chunks.
+  const body = type === COLUMNS_TYPE ? writeColumns(answer) : JSON.stringify(answer);
+  response.writeHead(200, {
+    'content-type': type === COLUMNS_TYPE ? type : `${type}; charset=utf-8`,
+    'content-length': Buffer.byteLength(body),
+  });
+  response.end(body);
   return true;
 }
 
@@ -46,6 +50,7 @@ const ANSWERS: Readonly<Record<string, string>> = {
   'application/json': 'application/json',
   'application/*': 'application/json',
   '*/*': 'application/json',
+  [COLUMNS_TYPE]: COLUMNS_TYPE,
 };
 
 /** The first that we have, like Yoga; null where something else than JSON is asked for as well. */
@@ -70,12 +75,12 @@ interface Operation {
 }
 
 /** Null for what is wrong, and for subscriptions. */
-function readOperation(body: Body): Operation | null {
-  const { query, variables, operationName } = body;
+function readOperation(params: Params): Operation | null {
+  const { query, variables, operationName } = params;
   if (typeof query !== 'string') return null;
   if (operationName != null && typeof operationName !== 'string') return null;
-  if (!isObjectOrNone(variables) || !isObjectOrNone(body.extensions)) return null;
-  for (const name of Object.keys(body)) if (!PARAMETERS.has(name)) return null;
+  if (!isObjectOrNone(variables) || !isObjectOrNone(params.extensions)) return null;
+  for (const name of Object.keys(params)) if (!PARAMETERS.has(name)) return null;
   try {
     checkVariables(variables);
     const document = readDocument(query);

@@ -3,10 +3,10 @@ import { limits } from '../access/limits.ts';
 import { invalidInput } from '../errors.ts';
 import { type Chart, readCharts } from '../metrics/read.ts';
 import { requireRuns } from '../runs/find.ts';
+import { AnsweredColumn } from './answered-column.ts';
 import { builder } from './builder.ts';
 import { RepeatsType } from './metric.ts';
 import { runLoader, RunType } from './run.ts';
-import { valuesOrNull } from './scalars.ts';
 
 const ChartX = builder.enumType('ChartX', {
   description: 'What a chart is drawn over.',
@@ -77,17 +77,17 @@ const ChartType = builder.objectRef<Chart>('Chart').implement({
     min: t.field({
       type: 'Values',
       description: 'The least finite value; null: there is none.',
-      resolve: ({ min }) => valuesOrNull(min),
+      resolve: ({ min }) => new AnsweredColumn(min, 'figures'),
     }),
     max: t.field({
       type: 'Values',
       description: 'The greatest finite value; null: there is none.',
-      resolve: ({ max }) => valuesOrNull(max),
+      resolve: ({ max }) => new AnsweredColumn(max, 'figures'),
     }),
     mean: t.field({
       type: 'Values',
       description: 'The mean of the finite values; null: there is none.',
-      resolve: ({ mean }) => valuesOrNull(mean),
+      resolve: ({ mean }) => new AnsweredColumn(mean, 'figures'),
     }),
     counts: t.expose('counts', { type: 'Counts', description: 'How many points each bucket has.' }),
     nonFiniteCounts: t.expose('nonFiniteCounts', {
