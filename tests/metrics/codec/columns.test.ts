@@ -214,7 +214,11 @@ describe('with a checksum that fits', () => {
 
   test.each([
     ['a body of 4 GB', (payload: Buffer) => payload.writeUInt32LE(0xffffffff, 6), /a body of 4294967295 bytes/],
-    ['a longer body than it unpacks to', (payload: Buffer) => payload.writeUInt32LE(90_000, 6), /not as long as it says/],
+    [
+      'a longer body than it unpacks to',
+      (payload: Buffer) => payload.writeUInt32LE(90_000, 6),
+      /not as long as it says/,
+    ],
     ['a shorter body than it unpacks to', (payload: Buffer) => payload.writeUInt32LE(100, 6), /does not unpack/],
     ['an unknown packing', (payload: Buffer) => (payload[5] = 2), /not as long as it says/],
     ['an unknown version', (payload: Buffer) => (payload[0] = 2), /version 2 is unknown/],
