@@ -4,8 +4,14 @@ import type { IncomingMessage } from 'node:http';
 import { limits } from '../access/limits.ts';
 import { invalidInput } from '../errors.ts';
 import { COLUMNS_TYPE, readColumns } from './columns.ts';
+import { tooLarge, unpacked } from './encoding.ts';
 
-export function readBody(request: IncomingMessage, mostBytes: number): Promise<Buffer> {
+/** Unpacked, if it came packed. */
+export async function readBody(request: IncomingMessage, mostBytes: number): Promise<Buffer> {
+  return unpacked(request, await readBytes(request, mostBytes), mostBytes);
+}
+
+function readBytes(request: IncomingMessage, mostBytes: number): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = [];
     let bytes = 0;
@@ -13,11 +19,7 @@ export function readBody(request: IncomingMessage, mostBytes: number): Promise<B
       chunks.length = 0;
       request.removeAllListeners('data');
       request.resume();
-      reject(
-        invalidInput(
-          `the body may have ${mostBytes} bytes: send fewer points in a batch, each batch with its own number`,
-        ),
-      );
+      reject(tooLarge(mostBytes));
     };
     request.once('error', reject);
     if (Number(request.headers['content-length'] ?? 0) > mostBytes) {

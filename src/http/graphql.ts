@@ -65,7 +65,7 @@ export function createGraphQLOverHttp(
         const presented = presentedBy(request, trusted);
         const access = await authenticator.authenticate(presented);
         const context: Context = { ...engines, access, requestId, ...(body?.columns ? { columns: body.columns } : {}) };
-        if (body && (await answerPlainly(accept, body.params, context, response))) return;
+        if (body && (await answerPlainly(request, response, body.params, context))) return;
         if (access && accept.includes('text/event-stream')) keepAsked(openStreams, presented, access, response);
         // Yoga takes what it finds there.
         if (body) Object.assign(request, { body: body.params });

@@ -1,13 +1,14 @@
 // Answers the POST that nearly all are: a right document, a query or mutation, JSON as the answer. Yoga's Request, Response
 // and promises would cost as much as GraphQL and the resolver together (docs/performance.md). Whatever is not plain, and
 // whatever is to be refused, is left to Yoga, so that rules of refusing stand in one place; nothing has run by then.
-import type { ServerResponse } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { type DocumentNode, execute, getOperationAST } from 'graphql';
 import type { Context } from '../schema/context.ts';
 import { schema } from '../schema/schema.ts';
 import { COLUMNS_TYPE, writeColumns } from './columns.ts';
 import { checkCost } from './cost.ts';
 import { readDocument } from './documents.ts';
+import { endPacked } from './encoding.ts';
 import { present } from './present.ts';
 import { checkVariables } from './variables.ts';
 
@@ -15,12 +16,12 @@ type Params = Readonly<Record<string, unknown>>;
 
 /** False: nothing was done, and it is for Yoga. */
 export async function answerPlainly(
-  accept: string,
+  request: IncomingMessage,
+  response: ServerResponse,
   params: Params,
   contextValue: Context,
-  response: ServerResponse,
 ): Promise<boolean> {
-  const type = plainType(accept);
+  const type = plainType(request.headers.accept ?? '*/*');
   const operation = type === null ? null : readOperation(params);
   if (type === null || operation === null) return false;
   const { cost, ...args } = operation;
@@ -34,13 +35,9 @@ export async function answerPlainly(
     data,
     ...(cost === null ? {} : { extensions: { cost } }),
   };
-  // A string leaves with the head in one write; bytes are written by themselves, and what has no length in chunks.
   const body = type === COLUMNS_TYPE ? writeColumns(answer) : JSON.stringify(answer);
-  response.writeHead(200, {
-    'content-type': type === COLUMNS_TYPE ? type : `${type}; charset=utf-8`,
-    'content-length': Buffer.byteLength(body),
-  });
-  response.end(body);
+  const headers = { 'content-type': type === COLUMNS_TYPE ? type : `${type}; charset=utf-8` };
+  await endPacked(request, response, headers, body);
   return true;
 }
 
