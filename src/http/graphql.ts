@@ -1,20 +1,22 @@
-// GraphQL over HTTP and SSE: yoga, behind a check of the body, the credential and the document.
+// GraphQL over HTTP and SSE: Yoga, behind a check of the body, the credential and the document, and before it the short way
+// of plain-post.ts.
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { execute, type ExecutionResult, getOperationAST, GraphQLError, subscribe } from 'graphql';
 import { createYoga, type Plugin } from 'graphql-yoga';
 import type { Access } from '../access/access.ts';
 import type { Authenticator, Presented } from '../access/authenticate.ts';
-import { limits } from '../access/limits.ts';
 import type { Log } from '../db/pool.ts';
 import { invalidInput } from '../errors.ts';
 import type { Context, Engines } from '../schema/context.ts';
 import { schema } from '../schema/schema.ts';
-import { readJsonObject } from './body.ts';
+import { readOperationBody } from './body.ts';
+import { COLUMNS_TYPE } from './columns.ts';
 import { checkCost } from './cost.ts';
 import { presentedBy } from './credentials.ts';
 import { readDocument } from './documents.ts';
 import type { GraphiQL } from './graphiql.ts';
 import type { OpenStreams } from './open-streams.ts';
+import { answerPlainly } from './plain-post.ts';
 import { presentThrown, present } from './present.ts';
 import { checkVariables } from './variables.ts';
 
@@ -57,16 +59,18 @@ export function createGraphQLOverHttp(
       }
       try {
         checkMethodAndAccept(request.method, accept);
-        if (request.method === 'POST') {
-          // Read here, within bounds; yoga takes what it finds in `body`.
-          const body = await readJsonObject(request, limits.bodyBytes);
-          checkQuery(body.query);
-          Object.assign(request, { body });
-        } else checkQuery(new URL(request.url ?? '', 'http://here').searchParams.get('query'));
+        // Read here, within bounds.
+        const body = request.method === 'POST' ? await readOperationBody(request) : null;
+        checkQuery(body ? body.params.query : new URL(request.url ?? '', 'http://here').searchParams.get('query'));
         const presented = presentedBy(request, trusted);
         const access = await authenticator.authenticate(presented);
+        const context: Context = { ...engines, access, requestId, ...(body?.columns ? { columns: body.columns } : {}) };
+        if (body && (await answerPlainly(request, response, body.params, context))) return;
         if (access && accept.includes('text/event-stream')) keepAsked(openStreams, presented, access, response);
-        await yoga(request, response, { ...engines, access, requestId });
+        // Yoga takes what it finds there.
+        if (body) Object.assign(request, { body: body.params });
+        speakJson(request);
+        await yoga(request, response, context);
       } catch (thrown) {
         // Whoever asked may be gone.
         if (response.headersSent || response.destroyed || request.socket.destroyed) {
@@ -94,9 +98,15 @@ function checkMethodAndAccept(method: string | undefined, accept: string): void 
   if (method !== 'GET' && method !== 'POST')
     throw refused(405, 'GraphQL is asked by GET and POST', { allow: 'GET, POST' });
   const types = ['application/graphql-response+json', 'application/json', 'application/*', '*/*'];
-  const taken = [...types, 'text/event-stream', 'text/*', 'multipart/mixed', 'multipart/*'];
+  const taken = [...types, COLUMNS_TYPE, 'text/event-stream', 'text/*', 'multipart/mixed', 'multipart/*'];
   if (!accept.split(',').some((one) => taken.includes(one.split(';')[0]?.trim().toLowerCase() ?? '')))
     throw refused(406, `accept one of ${types.slice(0, 2).join(', ')}, or text/event-stream for subscriptions`);
+}
+
+/** Yoga does not know the compact form. Whoever can read that is told what is wrong as JSON, which is in it. */
+function speakJson({ method, headers }: IncomingMessage): void {
+  if (method === 'POST') headers['content-type'] = 'application/json';
+  if (headers.accept?.includes(COLUMNS_TYPE)) headers.accept = `application/graphql-response+json, ${headers.accept}`;
 }
 
 function checkQuery(query: unknown): void {

@@ -1,16 +1,16 @@
 // The HTTP server: one table of routes, and for all of them a request id, the check of the origin, and headers.
-import { createHash, timingSafeEqual } from 'node:crypto';
+import { createHash, randomUUID, timingSafeEqual } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { fileURLToPath } from 'node:url';
 import sirv from 'sirv';
-import { v7 as uuidv7 } from 'uuid';
 import { type Authenticator, createAuthenticator } from '../access/authenticate.ts';
 import { signInByLink, signOut } from '../access/sign-in.ts';
 import { RuntideError } from '../errors.ts';
 import type { Engines } from '../schema/context.ts';
 import { readJsonObject } from './body.ts';
 import { endedSessionCookie, sessionCookie, sessionTokenOf } from './credentials.ts';
+import { codingsOf } from './encoding.ts';
 import { createGraphiQL } from './graphiql.ts';
 import { createGraphQLOverHttp } from './graphql.ts';
 import { listen, type OnUpgrade } from './listen.ts';
@@ -58,7 +58,7 @@ export async function openHttpServer(options: HttpOptions): Promise<HttpServer> 
   const origins = createOrigins(options.allowedOrigins);
 
   const onRequest = (request: IncomingMessage, response: ServerResponse) => {
-    const about = { requestId: uuidv7(), trusted: origins.allows(request) };
+    const about = { requestId: randomUUID(), trusted: origins.allows(request) };
     response.setHeader('x-request-id', about.requestId);
     response.setHeader('x-content-type-options', 'nosniff');
     response.setHeader('referrer-policy', 'no-referrer');
@@ -70,7 +70,7 @@ export async function openHttpServer(options: HttpOptions): Promise<HttpServer> 
       response.setHeader('access-control-expose-headers', 'x-request-id, retry-after');
       if (request.method === 'OPTIONS') {
         response.setHeader('access-control-allow-methods', 'GET, POST');
-        response.setHeader('access-control-allow-headers', 'authorization, content-type');
+        response.setHeader('access-control-allow-headers', 'authorization, content-type, content-encoding');
         response.setHeader('access-control-max-age', '600');
       }
     }
@@ -242,6 +242,8 @@ function servingRoutes(
 const PAGE_POLICY =
   "default-src 'self'; base-uri 'none'; object-src 'none'; frame-ancestors 'none'; form-action 'self'";
 
+const VARY = 'origin, accept-encoding';
+
 /** The built pages. Names below _app/immutable/ carry a hash of their content. */
 function serveDashboard(): Handler {
   const folder = fileURLToPath(new URL('../../web/build', import.meta.url));
@@ -250,8 +252,12 @@ function serveDashboard(): Handler {
     return (_, response) => sendText(response, 503, 'The pages are not built: `npm start` builds them.');
   const files = sirv(folder, {
     etag: true,
+    // As the build has packed them.
+    brotli: true,
+    gzip: true,
     single: 'index.html',
     setHeaders: (response, path) => {
+      response.setHeader('vary', VARY);
       response.setHeader('content-security-policy', PAGE_POLICY);
       response.setHeader(
         'cache-control',
@@ -261,6 +267,9 @@ function serveDashboard(): Handler {
   });
   return (request, response) => {
     request.url = (request.url ?? '').slice('/app'.length);
+    response.setHeader('vary', VARY);
+    // It looks for names alone, also for one of weight 0.
+    request.headers['accept-encoding'] = codingsOf(request.headers['accept-encoding']).join(', ');
     files(request, response, () => sendText(response, 404, 'There is nothing at this address.'));
   };
 }

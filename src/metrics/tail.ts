@@ -66,10 +66,13 @@ export function readTail(
       removedFrom: (attempt) => rangesOf(removals, attempt),
       series: mergeBatches(batches, repeats)
         .filter(({ steps }) => steps.length > 0)
-        .map(({ attempt, steps, times, values, metadata }) => ({ attempt, points: { steps, times, values, metadata } })),
+        .map(({ attempt, steps, times, values, metadata }) => ({
+          attempt,
+          points: { steps, times, values, metadata },
+        })),
     };
   });
-  return tail.sort((a, b) => compareText(a.name, b.name) || compareText(a.tag, b.tag));
+  return tail.toSorted((a, b) => compareText(a.name, b.name) || compareText(a.tag, b.tag));
 }
 
 function without(batch: Batch, { attempt, from, to }: Removal): Batch {
@@ -79,7 +82,10 @@ function without(batch: Batch, { attempt, from, to }: Removal): Batch {
 }
 
 /** The points whose steps are in none of the ranges; `points` itself where that is all of them. */
-export function withoutRanges<Some extends Points | MetricColumns>(points: Some, ranges: readonly StepRange[]): Some | Points {
+export function withoutRanges<Some extends Points | MetricColumns>(
+  points: Some,
+  ranges: readonly StepRange[],
+): Some | Points {
   const stays = (step: number) => !ranges.some(({ from, to }) => step >= from && step <= to);
   if (points.steps.every(stays)) return points;
   return pick(
