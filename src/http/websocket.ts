@@ -1,6 +1,6 @@
 // GraphQL over WebSocket, in the protocol of graphql-ws: the same documents, limits, errors and access as over HTTP.
 // graphql-ws reads the messages; what it would hold for each socket and operation is three times a socket of `ws`
-// (docs/decisions/0015-the-protocol-is-spoken-here.md), so that what answers them is here.
+// (docs/decisions/0017-the-protocol-is-spoken-here.md), so that what answers them is here.
 import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
@@ -61,7 +61,7 @@ export function createGraphQLOverWebSocket(
     noServer: true,
     clientTracking: false,
     maxPayload: limits.bodyBytes,
-    // Not compressed: docs/decisions/0014-one-execution-for-many-subscribers.md.
+    // Not compressed: docs/decisions/0016-one-execution-for-many-subscribers.md.
     perMessageDeflate: false,
     handleProtocols,
   });
