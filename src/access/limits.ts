@@ -31,6 +31,8 @@ export const limits = {
   operationsPerSocket: 100,
   /** Open WebSockets and event streams of one credential, each. */
   socketsPerCredential: 100,
+  /** For how long a WebSocket or an event stream may take nothing of what waits for it. */
+  slowStreamMs: 30_000,
   /** Of one GraphQL document. */
   documentTokens: 5_000,
   documentBytes: 100_000,

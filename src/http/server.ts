@@ -5,6 +5,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { fileURLToPath } from 'node:url';
 import sirv from 'sirv';
 import { type Authenticator, createAuthenticator } from '../access/authenticate.ts';
+import { limits } from '../access/limits.ts';
 import { signInByLink, signOut } from '../access/sign-in.ts';
 import { RuntideError } from '../errors.ts';
 import type { Engines } from '../schema/context.ts';
@@ -18,6 +19,7 @@ import { createOpenStreams, type OpenStreams } from './open-streams.ts';
 import { createOrigins } from './origins.ts';
 import { presentThrown } from './present.ts';
 import { createPrometheus, type Prometheus } from './prometheus.ts';
+import { createSharedResults, type SharedResults, type Stringify } from './shared-results.ts';
 import { createGraphQLOverWebSocket } from './websocket.ts';
 
 export interface HttpOptions {
@@ -28,6 +30,8 @@ export interface HttpOptions {
   metricsToken: string;
   /** Cookies go over TLS alone. */
   secure: boolean;
+  /** Other than `limits` says. */
+  slowStreamMs?: number;
 }
 
 /** What holds the port from the start on, and answers 503 until there is something to serve. */
@@ -37,6 +41,16 @@ export interface HttpServer {
   /** Requests in flight get their answer, sockets are told to go on elsewhere. Idempotent. */
   close(): Promise<void>;
 }
+
+/** What GraphQL over HTTP and over WebSocket have in common. */
+export interface Edge {
+  authenticator: Authenticator;
+  openStreams: OpenStreams;
+  live: SharedResults;
+  slowStreamMs: number;
+}
+
+const stringify: Stringify = (result) => JSON.stringify(result);
 
 interface About {
   requestId: string;
@@ -102,9 +116,12 @@ export async function openHttpServer(options: HttpOptions): Promise<HttpServer> 
     serve(engines) {
       const authenticator = createAuthenticator(engines.db);
       openStreams = createOpenStreams(authenticator);
-      sockets = createGraphQLOverWebSocket(engines, authenticator, openStreams, origins);
-      const prometheus = createPrometheus(engines, sockets.sockets);
-      routes = servingRoutes(options, engines, authenticator, openStreams, prometheus);
+      const live = createSharedResults(engines, stringify);
+      const slowStreamMs = options.slowStreamMs ?? limits.slowStreamMs;
+      const edge = { authenticator, openStreams, live, slowStreamMs };
+      sockets = createGraphQLOverWebSocket(engines, { ...edge, origins, stringify });
+      const prometheus = createPrometheus(engines, { sockets: sockets.sockets, live: live.counts });
+      routes = servingRoutes(options, engines, edge, prometheus);
     },
     close: () => (closing ??= close()),
   };
@@ -160,16 +177,10 @@ const startingRoutes: Routes = {
   },
 };
 
-function servingRoutes(
-  options: HttpOptions,
-  engines: Engines,
-  authenticator: Authenticator,
-  openStreams: OpenStreams,
-  prometheus: Prometheus,
-): Routes {
+function servingRoutes(options: HttpOptions, engines: Engines, edge: Edge, prometheus: Prometheus): Routes {
   const { db, pool, log } = engines;
   const graphiql = createGraphiQL((error) => log.error({ err: error }, 'GraphiQL could not be shown'));
-  const graphql = createGraphQLOverHttp(engines, authenticator, openStreams, graphiql);
+  const graphql = createGraphQLOverHttp(engines, edge, graphiql);
   const dashboard = serveDashboard();
   const redirect: Handler = (_, response) => void response.writeHead(302, { location: '/app/' }).end();
 
