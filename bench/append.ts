@@ -5,13 +5,13 @@ import { join } from 'node:path';
 import pg from 'pg';
 import { readEmbeddedConnection } from '../src/db/cluster.ts';
 import { removeHome, type ServerProcess, startServerProcess } from '../tests/support/server-process.ts';
-import { asColumns, createLoop, createRun, logging, sending, type Size } from './support/batches.ts';
+import { asColumns, createRun, logging, sending, type Size } from './support/batches.ts';
 import { copyIn, copyRows } from './support/copy.ts';
+import { createLoop, METRICS } from './support/loop.ts';
 import type { Benchmark, Contender, Prepared } from './support/measure.ts';
 import { bodyOf, openLane } from './support/requests.ts';
 
 const WRITERS = 4;
-const METRICS = 10;
 const LARGE: Size = { metrics: METRICS, steps: 100, operations: 50 };
 
 const EMPTY = 'mutation { __typename }';

@@ -4,16 +4,23 @@ import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { cpus, loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { type Benchmark, measure, type Measured, type Prepared } from './support/measure.ts';
+import { type Account, type Benchmark, measure, type Measured, type Prepared } from './support/measure.ts';
 import { readShares } from './support/profile.ts';
 import { contenderLines, pacedLines, ratioLines, shareLines } from './support/report.ts';
 
 const { values: options, positionals: wanted } = parseArgs({
   allowPositionals: true,
-  options: { rounds: { type: 'string', default: '12' }, profile: { type: 'boolean', default: false } },
+  options: {
+    rounds: { type: 'string', default: '12' },
+    seconds: { type: 'string', default: '60' },
+    profile: { type: 'boolean', default: false },
+  },
 });
 const rounds = Number(options.rounds);
 if (!Number.isSafeInteger(rounds) || rounds < 1) fail(`--rounds takes an integer from 1 on, not ${options.rounds}`);
+
+const seconds = Number(options.seconds);
+if (!Number.isSafeInteger(seconds) || seconds < 1) fail(`--seconds takes an integer from 1 on, not ${options.seconds}`);
 
 const names = (await readdir(import.meta.dirname))
   .filter((file) => file.endsWith('.ts') && file !== 'run.ts')
@@ -33,11 +40,12 @@ console.log(
   `${new Date().toISOString().slice(0, 10)}, ${machine.length} × ${machine[0]?.model ?? 'CPU'}, Node ${process.version}`,
 );
 for (const name of wanted.length > 0 ? wanted : names) {
-  const loaded = (await import(`./${name}.ts`)) as Record<string, Benchmark>;
+  const loaded = (await import(`./${name}.ts`)) as Record<string, Benchmark | Account>;
   const benchmark = loaded[name];
   if (!benchmark) fail(`bench/${name}.ts must export \`${name}\``);
   console.log(`\n${name}: ${benchmark.about}`);
-  await (options.profile ? profile(benchmark) : compare(benchmark));
+  if ('print' in benchmark) await Promise.race([benchmark.print(console.log, { seconds }), stopped]);
+  else await (options.profile ? profile(benchmark) : compare(benchmark));
 }
 
 async function compare(benchmark: Benchmark): Promise<void> {

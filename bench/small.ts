@@ -6,7 +6,8 @@ import pg from 'pg';
 import { readEmbeddedConnection } from '../src/db/cluster.ts';
 import { encodeColumns } from '../src/metrics/codec/columns.ts';
 import { removeHome, type ServerProcess, startServerProcess } from '../tests/support/server-process.ts';
-import { asColumns, createLoop, createRun, logging, sending, type Size } from './support/batches.ts';
+import { asColumns, createRun, logging, sending, type Size } from './support/batches.ts';
+import { createLoop } from './support/loop.ts';
 import type { Benchmark, Contender, Prepared } from './support/measure.ts';
 import { bodyOf, openLane } from './support/requests.ts';
 

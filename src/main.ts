@@ -18,6 +18,8 @@ import { createPrisma, type Db } from './db/prisma.ts';
 import { watchDatabase } from './db/watchdog.ts';
 import { RuntideError } from './errors.ts';
 import { openHttpServer } from './http/server.ts';
+import { startFolding } from './metrics/fold/folding.ts';
+import { createPressure } from './metrics/fold/pressure.ts';
 import { createFeeds } from './live/feeds.ts';
 import { createRunFeeds } from './live/watch-runs.ts';
 import { createRunPlaces } from './runs/find.ts';
@@ -86,6 +88,12 @@ async function serve(config: Config): Promise<void> {
     const bus = createBus(config, log);
     const feeds = createFeeds({ pool, bus, log });
     const runFeeds = createRunFeeds({ db, pool, bus, log });
+    const folding = startFolding({ pool, log });
+    const { tailLimitMb, diskReserveMb } = config;
+    const folder = config.databaseUrl ? null : config.dataDir;
+    const pressure = createPressure({ tail: folding.tail, log }, { tailLimitMb, diskReserveMb, folder });
+    stops.push(() => folding.close());
+    stops.push(() => pressure.close());
     stops.push(() => bus.close());
     stops.push(() => feeds.close());
     stops.push(() => runFeeds.close());
@@ -96,7 +104,8 @@ async function serve(config: Config): Promise<void> {
     // The key is there before anyone can find the server ready.
     const greeting = await welcome(config, db, owner, url(http.port), localAddress(config, http.port));
     stopping.signal.throwIfAborted();
-    http.serve({ db, pool, bus, places: createRunPlaces(db), feeds, runFeeds, log, url: () => url(http.port) });
+    const places = createRunPlaces(db);
+    http.serve({ db, pool, bus, places, feeds, runFeeds, folding, pressure, log, url: () => url(http.port) });
     say(greeting);
     isStarted = true;
   } catch (error) {

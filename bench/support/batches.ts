@@ -1,35 +1,12 @@
 // What benchmarks log: a training loop's batches, as JSON or in the compact form, over lanes with a run each.
 import { randomUUID } from 'node:crypto';
 import { COLUMNS_TYPE, writeRequest } from '../../tests/support/columns.ts';
+import { type Columns, createLoop } from './loop.ts';
 import type { Contender } from './measure.ts';
 import { type Body, bodyOf, type Lane } from './requests.ts';
 
 const CREATE_RUN = 'mutation ($input: CreateRunInput!) { createRun(input: $input) { attempt run { id } } }';
 const LOG_METRICS = 'mutation ($input: LogMetricsInput!) { logMetrics(input: $input) { accepted duplicate cursor } }';
-
-export interface Columns {
-  name: string;
-  steps: number[];
-  times: number[];
-  values: number[];
-}
-
-/** A training loop that goes on where it was: all metrics logged at each step, 100 ms and some apart. */
-export function createLoop(metrics: number) {
-  let step = 0;
-  let time = Date.UTC(2026, 0, 1);
-  return (stepCount: number): Columns[] => {
-    const steps = Array.from({ length: stepCount }, () => step++);
-    const times = steps.map(() => (time += 95 + Math.floor(10 * Math.random())));
-    return Array.from({ length: metrics }, (_, metric) => ({
-      name: `train/loss_${metric}`,
-      steps,
-      times,
-      // What comes out of a framework: 32-bit floats, written as the doubles they are.
-      values: steps.map((at) => Math.fround(2 * Math.exp(-at / 5_000) + 0.1 * Math.random() + metric)),
-    }));
-  };
-}
 
 export interface Size {
   metrics: number;

@@ -14,6 +14,8 @@ import { createPrisma } from '../../src/db/prisma.ts';
 import { openHttpServer } from '../../src/http/server.ts';
 import { createFeeds } from '../../src/live/feeds.ts';
 import { createRunFeeds } from '../../src/live/watch-runs.ts';
+import { startFolding } from '../../src/metrics/fold/folding.ts';
+import { createPressure } from '../../src/metrics/fold/pressure.ts';
 import { createRunPlaces } from '../../src/runs/find.ts';
 
 export interface Memory {
@@ -50,6 +52,8 @@ bus.publish = (channel, message) => {
 };
 const feeds = createFeeds({ pool, bus, log });
 const runFeeds = createRunFeeds({ db, pool, bus, log });
+const folding = startFolding({ pool, log });
+const pressure = createPressure({ tail: folding.tail, log }, { tailLimitMb: 1_024, folder: null, diskReserveMb: 0 });
 const http = await openHttpServer({
   host: '127.0.0.1',
   port: 0,
@@ -59,7 +63,8 @@ const http = await openHttpServer({
   secure: false,
 });
 const url = `http://127.0.0.1:${http.port}`;
-http.serve({ db, pool, bus, places: createRunPlaces(db), feeds, runFeeds, log, url: () => url });
+const places = createRunPlaces(db);
+http.serve({ db, pool, bus, places, feeds, runFeeds, folding, pressure, log, url: () => url });
 const owner = await ensureOwner(db, 'bench');
 const apiKeys: string[] = [];
 for (let n = 0; n < KEYS; n++) apiKeys.push(await createApiKey(db, owner, `bench ${n}`));
@@ -96,6 +101,8 @@ async function stop(): Promise<void> {
   raw.close();
   for (const client of raw.clients) client.terminate();
   await http.close();
+  pressure.close();
+  await folding.close();
   feeds.close();
   runFeeds.close();
   await db.$disconnect();

@@ -39,6 +39,17 @@ export interface Reported {
   close(): Promise<void>;
 }
 
+/** What is not compared with anything: it does its work once and says what came of it. */
+export interface Account {
+  about: string;
+  print(say: (line: string) => void, options: AccountOptions): Promise<void>;
+}
+
+export interface AccountOptions {
+  /** For those that go on for a time. */
+  seconds: number;
+}
+
 export interface Prepared {
   series: Series[];
   serverPid: number;

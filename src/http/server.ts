@@ -8,6 +8,7 @@ import { type Authenticator, createAuthenticator } from '../access/authenticate.
 import { limits } from '../access/limits.ts';
 import { signInByLink, signOut } from '../access/sign-in.ts';
 import { RuntideError } from '../errors.ts';
+import type { FoldCounts } from '../metrics/fold/folding.ts';
 import type { Engines } from '../schema/context.ts';
 import { readJsonObject } from './body.ts';
 import { endedSessionCookie, sessionCookie, sessionTokenOf } from './credentials.ts';
@@ -178,7 +179,7 @@ const startingRoutes: Routes = {
 };
 
 function servingRoutes(options: HttpOptions, engines: Engines, edge: Edge, prometheus: Prometheus): Routes {
-  const { db, pool, log } = engines;
+  const { db, pool, folding, log } = engines;
   const graphiql = createGraphiQL((error) => log.error({ err: error }, 'GraphiQL could not be shown'));
   const graphql = createGraphQLOverHttp(engines, edge, graphiql);
   const dashboard = serveDashboard();
@@ -215,7 +216,7 @@ function servingRoutes(options: HttpOptions, engines: Engines, edge: Edge, prome
           () => true,
           () => false,
         );
-        sendText(response, isReady ? 200 : 503, isReady ? 'ready' : 'the database is away');
+        sendText(response, isReady ? 200 : 503, isReady ? `ready${damageOf(folding.counts)}` : 'the database is away');
       }),
       '/metrics': reading(async (request, response) => {
         if (!isSame(request.headers.authorization ?? '', `Bearer ${options.metricsToken}`)) {
@@ -254,6 +255,12 @@ const PAGE_POLICY =
   "default-src 'self'; base-uri 'none'; object-src 'none'; frame-ancestors 'none'; form-action 'self'";
 
 const VARY = 'origin, accept-encoding';
+
+/** What a person should know though all else is served. */
+function damageOf({ damagedBatches, damagedSegments }: FoldCounts): string {
+  if (damagedBatches + damagedSegments === 0) return '';
+  return `, but stored points are damaged: since the start ${damagedSegments} segments and ${damagedBatches} batches could not be read when they were folded (the log names them)`;
+}
 
 /** The built pages. Names below _app/immutable/ carry a hash of their content. */
 function serveDashboard(): Handler {

@@ -6,6 +6,8 @@ import type { Log } from '../db/pool.ts';
 import type { Db } from '../db/prisma.ts';
 import type { Feeds } from '../live/feeds.ts';
 import type { RunFeeds } from '../live/watch-runs.ts';
+import type { Folding } from '../metrics/fold/folding.ts';
+import type { Pressure } from '../metrics/fold/pressure.ts';
 import type { RunPlaces } from '../runs/find.ts';
 
 /** What the process is made of; the same for all requests. */
@@ -16,6 +18,8 @@ export interface Engines {
   places: RunPlaces;
   feeds: Feeds;
   runFeeds: RunFeeds;
+  folding: Folding;
+  pressure: Pressure;
   log: Log;
   /** The address by which people reach the server. */
   url: () => string;

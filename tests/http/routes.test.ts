@@ -148,6 +148,8 @@ test('/metrics needs its own token', async () => {
   const answer = await ask('Bearer token-of-the-tests');
   expect(answer.status).toBe(200);
   expect(answer.text).toMatch(/^runtide_sockets 0$/m);
+  expect(answer.text).toMatch(/^runtide_tail_bytes 0$/m);
+  expect(answer.text).toMatch(/^runtide_damaged_segments_total 0$/m);
 });
 
 test('/healthz and /readyz say how it is', async () => {

@@ -8,6 +8,8 @@ import { createPrisma } from '../../src/db/prisma.ts';
 import { openHttpServer } from '../../src/http/server.ts';
 import { createFeeds } from '../../src/live/feeds.ts';
 import { createRunFeeds } from '../../src/live/watch-runs.ts';
+import { type Rhythm, startFolding } from '../../src/metrics/fold/folding.ts';
+import { createPressure, type PressureOptions } from '../../src/metrics/fold/pressure.ts';
 import { createRunPlaces } from '../../src/runs/find.ts';
 import type { Engines } from '../../src/schema/context.ts';
 import { type GraphQLAnswer, must, request } from './client.ts';
@@ -37,7 +39,13 @@ export interface AppOptions {
   log?: Log;
   allowedOrigins?: string[];
   slowStreamMs?: number;
+  /** Without it nothing is folded by itself: statements are counted. */
+  folding?: Partial<Rhythm>;
+  pressure?: Partial<PressureOptions>;
 }
+
+/** The longest that a timer takes. */
+const NEVER_MS = 2 ** 31 - 1;
 
 export async function startApp(options: AppOptions = {}): Promise<App> {
   const log = options.log ?? silentLog;
@@ -48,6 +56,11 @@ export async function startApp(options: AppOptions = {}): Promise<App> {
   const bus = options.bus ?? createInProcessBus({ log });
   const feeds = createFeeds({ pool, bus, log });
   const runFeeds = createRunFeeds({ db, pool, bus, log });
+  const folding = startFolding({ pool, log }, options.folding ?? { tickMs: NEVER_MS, tailBytes: Infinity });
+  const pressure = createPressure(
+    { tail: folding.tail, log },
+    { tailLimitMb: 1_024, folder: null, diskReserveMb: 0, ...options.pressure },
+  );
   const http = await openHttpServer({
     host: '127.0.0.1',
     port: 0,
@@ -58,7 +71,8 @@ export async function startApp(options: AppOptions = {}): Promise<App> {
     ...(options.slowStreamMs === undefined ? {} : { slowStreamMs: options.slowStreamMs }),
   });
   const url = `http://127.0.0.1:${http.port}`;
-  const engines: Engines = { db, pool, bus, places: createRunPlaces(db), feeds, runFeeds, log, url: () => url };
+  const places = createRunPlaces(db);
+  const engines: Engines = { db, pool, bus, places, feeds, runFeeds, folding, pressure, log, url: () => url };
   const owner = await ensureOwner(db, 'tester');
   const apiKey = await createApiKey(db, owner, 'tests');
   http.serve(engines);
@@ -77,6 +91,8 @@ export async function startApp(options: AppOptions = {}): Promise<App> {
     countSql: (work) => countSql(pool, work),
     async [Symbol.asyncDispose]() {
       await http.close();
+      pressure.close();
+      await folding.close();
       feeds.close();
       runFeeds.close();
       if (!options.bus) await bus.close();

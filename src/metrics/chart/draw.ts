@@ -5,9 +5,7 @@
 import { invalidInput } from '../../errors.ts';
 import type { Buckets } from './buckets.ts';
 import type { Points } from '../columns.ts';
-import { FAN_IN } from '../codec/rollups.ts';
 import type { Entries } from './rollup.ts';
-import { FINE_POINTS } from '../codec/segment.ts';
 import { addEntries, addPoints, clear, meanOf, newTally } from './tally.ts';
 import type { Tally } from './tally.ts';
 
@@ -35,9 +33,9 @@ export function bucketsOfEntries(parts: readonly Drawn[], x: 'STEP' | 'TIME', bu
 export function chooseLevel(pointCount: number, buckets: number): number {
   checkBuckets(buckets);
   const enough = pointCount / (2 * buckets);
-  if (enough < FINE_POINTS) return 1;
-  let level = FINE_POINTS;
-  while (level * FAN_IN <= enough) level *= FAN_IN;
+  if (enough < 64) return 1;
+  let level = 64;
+  while (level * 8 <= enough) level *= 8;
   return level;
 }
 

@@ -6,9 +6,9 @@ import type { Buckets } from '../../../src/metrics/chart/buckets.ts';
 import type { Points } from '../../../src/metrics/columns.ts';
 import { bucketsOfEntries, chooseLevel } from '../../../src/metrics/chart/draw.ts';
 import type { Drawn } from '../../../src/metrics/chart/draw.ts';
-import { concatEntries, entriesOf, mergeEach, newEntries } from '../../../src/metrics/chart/rollup.ts';
-import { encodeSegment, decodeRollups, decodeSegmentPoints, splitSeries } from '../../../src/metrics/codec/segment.ts';
-import { anyStep, anyValue } from '../points.ts';
+import { concatEntries, newEntries } from '../../../src/metrics/chart/rollup.ts';
+import { encodeSegment, decodeSegmentPoints, splitSeries } from '../../../src/metrics/codec/segment.ts';
+import { anyStep, anyValue, entriesOf, mergeEach } from '../points.ts';
 
 type By = 'STEP' | 'TIME';
 
@@ -209,11 +209,7 @@ describe('a mixture of points and entries', () => {
     const stored = splitSeries(points, 'REPLACE').map(encodeSegment);
     const [first, second, third] = stored;
     const answer = bucketsOfEntries(
-      [
-        { points: decodeSegmentPoints(first!.points) },
-        { entries: decodeRollups(second!.rollups).by512 },
-        { entries: third!.entry },
-      ],
+      [{ points: decodeSegmentPoints(first!.points) }, { entries: second!.entry }, { entries: third!.entry }],
       'TIME',
       10,
     );
