@@ -1,7 +1,7 @@
 // What GraphQL adds to an answer of charts, held against the JSON.stringify without which there is none. No server and no
 // storage: the resolver has its charts.
 import { execute, parse } from 'graphql';
-import type { Chart } from '../src/metrics/read.ts';
+import type { Chart } from '../src/metrics/read/charts.ts';
 import { schema } from '../src/schema/schema.ts';
 import type { Benchmark, Contender } from './support/measure.ts';
 

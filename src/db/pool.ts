@@ -54,6 +54,7 @@ export function createPool({ connectionString, size, log }: PoolOptions): pg.Poo
 export async function transaction<Result>(
   pool: pg.Pool,
   work: (client: pg.PoolClient) => Promise<Result>,
+  { mode = '' }: { mode?: '' | 'ISOLATION LEVEL REPEATABLE READ READ ONLY' } = {},
 ): Promise<Result> {
   const client = await pool.connect();
   let broken: Error | undefined;
@@ -61,7 +62,7 @@ export async function transaction<Result>(
   const onError = (error: Error) => (broken = error);
   client.on('error', onError);
   try {
-    await client.query('BEGIN');
+    await client.query(`BEGIN ${mode}`);
     const result = await work(client);
     await client.query('COMMIT');
     return result;

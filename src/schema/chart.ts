@@ -1,7 +1,7 @@
 import { requireAccess } from '../access/access.ts';
 import { limits } from '../access/limits.ts';
 import { invalidInput } from '../errors.ts';
-import { type Chart, readCharts } from '../metrics/read.ts';
+import { type Chart, readCharts } from '../metrics/read/charts.ts';
 import { requireRuns } from '../runs/find.ts';
 import { AnsweredColumn } from './answered-column.ts';
 import { builder } from './builder.ts';

@@ -57,16 +57,16 @@ export function newWork(
   return {
     ...about,
     removed,
-    isBehind: removed.length === 0 && (stored === null || isBehind(stored, tail)),
+    isBehind: removed.length === 0 && (stored === null || isBehind(stored, tail, about.repeats)),
     after: stored ?? { count: 0, firstStep: 0, lastStep: 0, entry: null },
     topShift: 0,
   };
 }
 
-function isBehind({ lastStep, entry }: StoredSeries, tail: Points | null): boolean {
+function isBehind({ lastStep, entry }: StoredSeries, tail: Points | null, repeats: Repeats): boolean {
   if (entry === null || tail === null) return false;
   const step = tail.steps[0]!;
-  return step > lastStep || (step === lastStep && tail.times[0]! > entry.lastTimes[0]!);
+  return step > lastStep || (repeats === 'KEEP' && step === lastStep && tail.times[0]! > entry.lastTimes[0]!);
 }
 
 /** `read`, or null where what is stored is damaged. */
