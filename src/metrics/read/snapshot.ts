@@ -188,13 +188,14 @@ export async function openCharts(
   selectors: readonly MetricSelector[],
   { from, to, buckets, attempts }: Wanted,
 ): Promise<RunState[]> {
-  const tags = selectors.some(({ tag }) => tag == null) ? null : selectors.map(({ tag }) => tag);
+  const stored = selectors.filter(canBeStored);
+  const tags = stored.some(({ tag }) => tag == null) ? null : stored.map(({ tag }) => tag);
   const rows = await read(database, 'charts', CHARTS, [
     runIds,
-    selectors.map(({ name }) => name),
+    stored.map(({ name }) => name),
     tags,
-    Math.max(from ?? -Infinity, -Number.MAX_SAFE_INTEGER),
-    Math.min(to ?? Infinity, Number.MAX_SAFE_INTEGER),
+    asStep(from ?? -Infinity),
+    asStep(to ?? Infinity),
     buckets,
     attempts === 'EACH',
   ]);
@@ -212,16 +213,27 @@ export async function openMetrics(
   runIds: readonly string[],
   metrics: readonly { name: string; tag: string }[],
 ): Promise<RunState[]> {
+  const stored = metrics.filter(canBeStored);
   const rows = await read(database, 'metrics', METRICS, [
     runIds,
-    metrics.map(({ name }) => name),
-    metrics.map(({ tag }) => tag),
+    stored.map(({ name }) => name),
+    stored.map(({ tag }) => tag),
   ]);
   return assemble(runIds, rows, (name, tag) => metrics.some((one) => one.name === name && one.tag === tag));
 }
 
 export function selects({ name, tag }: MetricSelector, otherName: string, otherTag: string): boolean {
   return name === otherName && (tag == null || tag === otherTag);
+}
+
+/** Text of PostgreSQL has no NUL, and no metric is called so. */
+function canBeStored({ name, tag }: MetricSelector): boolean {
+  return !name.includes('\0') && tag?.includes('\0') !== true;
+}
+
+/** The nearest step that there can be. */
+function asStep(step: number): number {
+  return Math.max(-Number.MAX_SAFE_INTEGER, Math.min(Number.MAX_SAFE_INTEGER, step));
 }
 
 async function read(database: Database, name: string, text: string, values: unknown[]): Promise<Row[]> {
