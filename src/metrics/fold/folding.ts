@@ -188,11 +188,11 @@ export function startFolding({ pool, log }: { pool: pg.Pool; log: Log }, options
             isFolding: false,
           });
     } catch (error) {
-      if (!isClosed && !isBlind)
-        log.warn({ err: error }, 'the tail could not be looked at; nothing is folded until it can');
+      if (!isClosed && !isBlind) log.warn({ err: error }, 'the tail could not be looked at');
       isBlind = true;
     }
-    nextSurvey = performance.now() + Math.max(surveyMs, (performance.now() - start) * SURVEY_SHARE);
+    const took = performance.now() - start;
+    nextSurvey = performance.now() + Math.max(surveyMs, Math.min(waitMs, took * SURVEY_SHARE));
     survey = null;
     begin();
   };
