@@ -9,6 +9,7 @@ import { invalidInput } from '../errors.ts';
 import { requireRun, type RunPlaces } from '../runs/find.ts';
 import { checkMetricName } from './batch.ts';
 import { encodeRemoval, type Removal } from './codec/removal.ts';
+import type { Folding } from './fold/folding.ts';
 import { readHeads } from './heads.ts';
 import { publishBatch } from './publish.ts';
 
@@ -31,13 +32,15 @@ export interface Removed {
 
 /** What has no such points is left as it is, and is no error: whoever had no answer asks again. */
 export async function deletePoints(
-  { pool, bus, places }: { pool: pg.Pool; bus: Bus; places: RunPlaces },
+  { pool, bus, places, folding }: { pool: pg.Pool; bus: Bus; places: RunPlaces; folding: Folding },
   access: Access,
   input: DeletePointsInput,
 ): Promise<Removed> {
   const removal = checkRemoval(input);
   const { runId } = await requireRun(places, access, input.runId, 'WRITE');
-  const stored = await appendRemoval(pool, runId, removal);
+  const payload = encodeRemoval(removal);
+  const stored = await appendRemoval(pool, runId, removal.attempt, payload);
+  folding.appended(runId, payload.length);
   // Without what it says: subscribers read it from the journal, as they do large batches.
   publishBatch(bus, runId, { ...stored, pointCount: 0, payload: null });
   return { runId, cursor: String(stored.sequence) };
@@ -58,17 +61,19 @@ function checkRemoval({ name, tag, attempt, from, to }: DeletePointsInput): Remo
 async function appendRemoval(
   pool: pg.Pool,
   runId: string,
-  removal: Removal,
+  /** Null: the newest. */
+  attempt: number | null,
+  payload: Buffer,
 ): Promise<{ sequence: number; attempt: number }> {
   const { rows } = await pool.query<{ sequence: number; attempt: number }>({
     name: 'remove',
     text: REMOVE,
-    values: [runId, removal.attempt, encodeRemoval(removal)],
+    values: [runId, attempt, payload],
   });
   if (rows[0]) return rows[0];
   const head = (await readHeads(pool, [runId])).get(runId);
   if (!head) throw notFound(`run as ${runId}`);
-  throw invalidInput(`attempt must be one of 1 to ${head.attempt}; it is ${removal.attempt}`, { field: 'attempt' });
+  throw invalidInput(`attempt must be one of 1 to ${head.attempt}; it is ${attempt}`, { field: 'attempt' });
 }
 
 // The head is taken as appends take it: whoever comes second gets the next sequence. Of which attempts points are
