@@ -35,22 +35,24 @@ export const chart: Benchmark = {
 async function prepareOn(server: ServerProcess): Promise<Prepared> {
   const connectionString = await readEmbeddedConnection(join(server.home, 'data/postgres'));
   if (connectionString === null) throw new Error('the server has no PostgreSQL');
-  const lane = openLane(server.url, server.apiKey);
   const client = new pg.Client({ connectionString });
   client.on('error', () => {});
   await client.connect();
-  const fill = async (count: number) => {
-    const { data } = await lane.send(bodyOf(CREATE_RUN, { input: { project: 'bench' } }));
-    const { id } = (data.createRun as { run: { id: string } }).run;
-    await storeMetric(client, id, 'loss', count);
-    return id;
+  const making = openLane(server.url, server.apiKey);
+  const createRun = async () => {
+    const { data } = await making.send(bodyOf(CREATE_RUN, { input: { project: 'bench' } }));
+    return (data.createRun as { run: { id: string } }).run.id;
   };
   const short: string[] = [];
-  for (let run = 0; run < RUNS; run++) short.push(await fill(1_000));
-  const million = await fill(MILLION);
-  const tenMillion = await fill(10 * MILLION);
-  const hundredMillion = await fill(100 * MILLION);
+  for (let run = 0; run < RUNS; run++) short.push(await createRun());
+  const [million, tenMillion, hundredMillion] = [await createRun(), await createRun(), await createRun()];
+  making.close();
+  for (const runId of short) await storeMetric(client, runId, 'loss', 1_000);
+  await storeMetric(client, million, 'loss', MILLION);
+  await storeMetric(client, tenMillion, 'loss', 10 * MILLION);
+  await storeMetric(client, hundredMillion, 'loss', 100 * MILLION);
   await client.query('ANALYZE');
+  const lane = openLane(server.url, server.apiKey);
 
   const whole = chartOf('chart of 1 M points', lane, 200, () => ({ runIds: [million] }));
   return {

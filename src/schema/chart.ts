@@ -56,7 +56,7 @@ const ChartsInput = builder.inputType('ChartsInput', {
 
 const ChartType = builder.objectRef<Chart>('Chart').implement({
   description:
-    'A series drawn with at most the buckets asked for, as columns with an entry a bucket, ascending in x. Buckets are of equal width in x; empty ones are left out. No spike is hidden: min and max are of all finite values.',
+    'A series drawn with at most the buckets asked for, as columns with an entry a bucket, ascending in x. Buckets are of equal width in x, by step up to cells of 2^n steps that are never divided; empty ones are left out. No spike is hidden: min and max are of all finite values.',
   fields: (t) => ({
     run: t.field({
       type: RunType,

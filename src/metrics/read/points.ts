@@ -71,7 +71,7 @@ function* pageOf(run: RunState | undefined, request: PointsRequest): Reading<Poi
     byStep: orderBy === 'STEP_ASC' || orderBy === 'STEP_DESC',
     sign: orderBy.endsWith('DESC') ? -1 : 1,
     // One more than asked for says whether there is a next page.
-    most: (place?.taken ?? 0) + first + 1,
+    behind: first + 1,
   };
   const found = yield* search.byStep ? searchBySteps(spans, search) : searchByTimes(spans, search);
   return pageIn(found, search, first, totalCount);
@@ -109,7 +109,8 @@ function pageIn(found: Points, search: Search, first: number, totalCount: number
 
 function readPlace(text: string): Place {
   const parts = /^(-?\d+),(-?\d+),(\d+)$/.exec(text)?.slice(1).map(Number);
-  if (!parts) throw invalidInput('after must be an endCursor as the server gave it', { field: 'after' });
+  if (!parts?.every(Number.isSafeInteger))
+    throw invalidInput('after must be an endCursor as the server gave it', { field: 'after' });
   const [major, minor, taken] = parts as [number, number, number];
   return { key: [major, minor], taken };
 }

@@ -21,8 +21,28 @@ export interface Search {
   byStep: boolean;
   /** −1: backwards. */
   sign: 1 | -1;
-  /** So many points from the place's key on are enough. */
-  most: number;
+  /** So many points behind the place are enough. */
+  behind: number;
+}
+
+/**
+ * Counts points from the place's key on, and says how many of them are enough: those behind the place, and of those of its
+ * key as many as there are, but no more than it says were taken. (A cursor may say anything.)
+ */
+function newCounter({ place, behind }: Search) {
+  let atPlace = 0;
+  const counter = {
+    count: 0,
+    add(points: Points, search: Search): void {
+      const { length } = points.steps;
+      counter.count += length;
+      if (place === null) return;
+      for (let at = 0; at < length; at++)
+        if (compareKeys(keyOf(points, at, search), place.key, search) === 0) atPlace++;
+    },
+    enough: () => behind + Math.min(place?.taken ?? 0, atPlace),
+  };
+  return counter;
 }
 
 export function keyOf({ steps, times }: Points, at: number, { byStep }: Search): Key {
@@ -43,28 +63,29 @@ function fromPlace(points: Points, search: Search): Points {
   return indices.length === points.steps.length ? points : pick(points, indices);
 }
 
-/** In the order asked for, at most `most` of them. */
+/** From the place's key on, in the order asked for, as many as are enough. */
 export function* searchBySteps(spans: readonly Span[], search: Search): Reading<Points> {
-  const { place, sign, most } = search;
+  const { place, sign, behind } = search;
   const found: Points[] = [];
-  let count = 0;
+  const counter = newCounter(search);
   const take = (points: Points) => {
     const some = fromPlace(points, search);
     if (some.steps.length > 0) found.push(some);
-    count += some.steps.length;
-    return count < most;
+    counter.add(some, search);
+    return counter.count < counter.enough();
   };
   for (const span of sign === 1 ? spans : spans.toReversed()) {
     const narrow = { ...span };
     if (place !== null && sign === 1) narrow.from = Math.max(span.from, place.key[0]);
     if (place !== null && sign === -1) narrow.to = Math.min(span.to, place.key[0]);
     if (narrow.from > narrow.to) continue;
-    yield* sign === 1 ? walk(narrow, most, take) : walkBack(narrow, most, take);
-    if (count >= most) break;
+    yield* sign === 1 ? walk(narrow, behind, take) : walkBack(narrow, behind, take);
+    if (counter.count >= counter.enough()) break;
   }
   const all = concatenate(sign === 1 ? found : found.toReversed());
-  if (sign === 1) return slice(all, 0, most);
-  const from = Math.max(0, count - most);
+  const { count } = counter;
+  if (sign === 1) return slice(all, 0, counter.enough());
+  const from = Math.max(0, count - counter.enough());
   return pick(
     all,
     Array.from({ length: count - from }, (_, at) => count - 1 - at),
@@ -119,7 +140,7 @@ function* walkBack(span: Span, most: number, take: Take): Reading<void> {
   take(late);
 }
 
-/** In the order asked for, at most `most` of them. */
+/** From the place's key on, in the order asked for, as many as are enough. */
 export function* searchByTimes(spans: readonly Span[], search: Search): Reading<Points> {
   const best = newBest(search);
   for (const span of spans) {
@@ -133,7 +154,7 @@ export function* searchByTimes(spans: readonly Span[], search: Search): Reading<
           ...part,
           order: search.sign === 1 ? 'EARLIEST' : 'LATEST',
           after,
-          limit: segmentsFor(search.most),
+          limit: segmentsFor(search.behind),
           time: search.place?.key[0] ?? null,
         },
       ]);
@@ -161,9 +182,10 @@ interface Candidates {
   places: Float64Array;
 }
 
-/** The first `most` of all points that it is given, and not many more in memory. */
+/** The first of all points that it is given, as many as are enough, and not many more in memory. */
 function newBest(search: Search) {
-  const { most, sign } = search;
+  const { sign } = search;
+  const counter = newCounter(search);
   const sources: Source[] = [];
   let kept: Candidates[] = [];
   let count = 0;
@@ -179,7 +201,7 @@ function newBest(search: Search) {
         steps[a]! - steps[b]! ||
         compareSources(sources[from[a]!]!, sources[from[b]!]!) ||
         places[a]! - places[b]!);
-    const order = Array.from(steps.keys()).toSorted(compare).slice(0, most);
+    const order = Array.from(steps.keys()).toSorted(compare).slice(0, counter.enough());
     const first = {
       points: pick(points, order),
       sources: Float64Array.from(order, (at) => from[at]!),
@@ -187,7 +209,7 @@ function newBest(search: Search) {
     };
     kept = [first];
     count = order.length;
-    worst = count === most ? first.points.times[most - 1]! : null;
+    worst = count === counter.enough() ? first.points.times[count - 1]! : null;
     return first.points;
   };
   return {
@@ -202,7 +224,9 @@ function newBest(search: Search) {
         places: Float64Array.from(some.steps.keys()),
       });
       count += length;
-      if (count >= most + (worst === null ? 0 : most + SEGMENT_POINTS)) settle();
+      counter.add(some, search);
+      const enough = counter.enough();
+      if (count >= enough + (worst === null ? 0 : enough + SEGMENT_POINTS)) settle();
     },
     /** Whether nothing from this time on can be among them. */
     isBeyond: (time: number): boolean => worst !== null && sign * (time - worst) > 0,

@@ -188,14 +188,13 @@ export async function openCharts(
   selectors: readonly MetricSelector[],
   { from, to, buckets, attempts }: Wanted,
 ): Promise<RunState[]> {
-  const stored = selectors.filter(canBeStored);
-  const tags = stored.some(({ tag }) => tag == null) ? null : stored.map(({ tag }) => tag);
+  const tags = selectors.some(({ tag }) => tag == null) ? null : selectors.map(({ tag }) => textOf(tag!));
   const rows = await read(database, 'charts', CHARTS, [
     runIds,
-    stored.map(({ name }) => name),
+    selectors.map(({ name }) => textOf(name)),
     tags,
-    asStep(from ?? -Infinity),
-    asStep(to ?? Infinity),
+    stepOf(from ?? -Infinity),
+    stepOf(to ?? Infinity),
     buckets,
     attempts === 'EACH',
   ]);
@@ -213,27 +212,25 @@ export async function openMetrics(
   runIds: readonly string[],
   metrics: readonly { name: string; tag: string }[],
 ): Promise<RunState[]> {
-  const stored = metrics.filter(canBeStored);
   const rows = await read(database, 'metrics', METRICS, [
     runIds,
-    stored.map(({ name }) => name),
-    stored.map(({ tag }) => tag),
+    metrics.map(({ name }) => textOf(name)),
+    metrics.map(({ tag }) => textOf(tag)),
   ]);
   return assemble(runIds, rows, (name, tag) => metrics.some((one) => one.name === name && one.tag === tag));
 }
 
+/** PostgreSQL knows no NUL, and no stored name has one: none is like this. */
+function textOf(text: string): string | null {
+  return text.includes('\0') ? null : text;
+}
+
+function stepOf(step: number): number {
+  return Math.max(-Number.MAX_SAFE_INTEGER, Math.min(Number.MAX_SAFE_INTEGER, step));
+}
+
 export function selects({ name, tag }: MetricSelector, otherName: string, otherTag: string): boolean {
   return name === otherName && (tag == null || tag === otherTag);
-}
-
-/** Text of PostgreSQL has no NUL, and no metric is called so. */
-function canBeStored({ name, tag }: MetricSelector): boolean {
-  return !name.includes('\0') && tag?.includes('\0') !== true;
-}
-
-/** The nearest step that there can be. */
-function asStep(step: number): number {
-  return Math.max(-Number.MAX_SAFE_INTEGER, Math.min(Number.MAX_SAFE_INTEGER, step));
 }
 
 async function read(database: Database, name: string, text: string, values: unknown[]): Promise<Row[]> {

@@ -140,6 +140,34 @@ describe('a million points', () => {
   );
 });
 
+test('thousands of repeats of one step and time are paged without a gap or a duplicate', async () => {
+  const runId = await rows.insertRun();
+  const repeat = (first: number): MetricColumns => ({
+    ...wave(first, 6_000),
+    repeats: 'KEEP',
+    steps: new Float64Array(6_000).fill(7),
+    times: new Float64Array(6_000).fill(STARTED),
+    values: Float64Array.from({ length: 6_000 }, (_, at) => first + at),
+  });
+  await append(rows.pool, runId, [repeat(0)]);
+  await append(rows.pool, runId, [repeat(6_000)]);
+  await foldAll(runId);
+  await append(rows.pool, runId, [repeat(12_000)]);
+  for (const orderBy of ['STEP_ASC', 'STEP_DESC', 'TIME_ASC', 'TIME_DESC'] as const) {
+    const values: number[] = [];
+    for (let after: string | null = null; ;) {
+      const page: PointsPage = await pageOf(ask(runId, { orderBy, first: 2_500, after }));
+      values.push(...page.values);
+      if (!page.hasNextPage) break;
+      after = page.endCursor;
+    }
+    const expected = Array.from({ length: 18_000 }, (_, at) => at);
+    expect(values).toEqual(orderBy.endsWith('ASC') ? expected : expected.toReversed());
+  }
+  const beyond = await pageOf(ask(runId, { after: `7,${STARTED},${Number.MAX_SAFE_INTEGER}` }));
+  expect(beyond).toMatchObject({ totalCount: 18_000, hasNextPage: false, endCursor: null });
+});
+
 test('a long run that was resumed in the middle of a cell is one statement', async () => {
   const runId = await rows.insertRun({ attempts: 2 });
   await append(rows.pool, runId, [wave(0, 150_000)], { attempt: 1 });
