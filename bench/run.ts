@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { type Account, type Benchmark, measure, type Measured, type Prepared } from './support/measure.ts';
 import { readShares } from './support/profile.ts';
-import { contenderLines, ratioLines, shareLines } from './support/report.ts';
+import { contenderLines, pacedLines, ratioLines, shareLines } from './support/report.ts';
 
 const { values: options, positionals: wanted } = parseArgs({
   allowPositionals: true,
@@ -51,10 +51,13 @@ for (const name of wanted.length > 0 ? wanted : names) {
 async function compare(benchmark: Benchmark): Promise<void> {
   const prepared = await benchmark.prepare({});
   try {
-    for (const { name, contenders } of prepared.series) {
-      const measured = await Promise.race([measure(contenders, prepared.serverPid, rounds), stopped]);
-      console.log(['', name, ...contenderLines(measured), '', ...ratioLines(measured)].join('\n'));
-    }
+    if ('report' in prepared) console.log(['', ...(await Promise.race([prepared.report(), stopped]))].join('\n'));
+    else
+      for (const { name, contenders, paced = false } of prepared.series) {
+        const measured = await Promise.race([measure(contenders, prepared.serverPid, rounds), stopped]);
+        const compared = paced ? pacedLines(measured) : ratioLines(measured);
+        console.log(['', name, ...contenderLines(measured), '', ...compared].join('\n'));
+      }
     const load = loadavg().map((one) => one.toFixed(1));
     console.log(
       `\n${rounds} rounds, medians (min–max). Load over 1, 5 and 15 minutes, ours included: ${load.join(', ')}`,
@@ -70,6 +73,10 @@ async function profile(benchmark: Benchmark): Promise<void> {
     const prepared = await benchmark.prepare({
       NODE_OPTIONS: `--cpu-prof --cpu-prof-dir=${folder}`,
     });
+    if ('report' in prepared) {
+      await prepared.close();
+      fail('this one has no profile');
+    }
     const from = process.hrtime.bigint();
     const measured = await measureAndClose(prepared);
     const to = process.hrtime.bigint();

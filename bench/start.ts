@@ -14,9 +14,7 @@ const RUNS = 10_000;
 const STEPS = 100;
 const AT_ONCE = 4;
 
-const CHART = `query ($runs: [ID!]!) {
-  charts(runs: $runs, metrics: [{ name: "train/loss_0" }], buckets: 500) { charts { x } }
-}`;
+const CHART = 'query ($input: ChartsInput!) { charts(input: $input) { x } }';
 
 export const start: Account = {
   about: `the server's start to its first chart, with ${RUNS.toLocaleString('en-US')} runs of ${STEPS} steps and 10 metrics`,
@@ -30,10 +28,12 @@ export const start: Account = {
         const server = await startServerProcess({ home, env: { RUNTIDE_LOG_LEVEL: 'error' } });
         const started = performance.now();
         const lane = openLane(server.url, server.apiKey);
-        const { data } = await lane.send(bodyOf(CHART, { runs: [runId] }));
+        const { data } = await lane.send(
+          bodyOf(CHART, { input: { runIds: [runId], metrics: [{ name: 'train/loss_0' }], buckets: 500 } }),
+        );
         const drawn = performance.now();
-        const { x } = (data.charts as unknown as { charts: { x: number[] }[] }).charts[0]!;
-        if (x.length !== STEPS) throw new Error(`a chart of ${x.length} points`);
+        const [chart] = data.charts as unknown as { x: number[] }[];
+        if (chart?.x.length !== STEPS) throw new Error(`a chart of ${chart?.x.length} points`);
         lane.close();
         await server.end();
         say(
@@ -46,7 +46,7 @@ export const start: Account = {
   },
 };
 
-/** Makes the runs, half of them folded, and answers one. */
+/** Makes the runs, half of them folded, and answers one that is not. */
 async function fill(home: string): Promise<string> {
   const server = await startServerProcess({ home, env: { RUNTIDE_LOG_LEVEL: 'error' } });
   const connectionString = (await readEmbeddedConnection(join(home, 'data/postgres'))) ?? '';
@@ -81,7 +81,7 @@ async function fill(home: string): Promise<string> {
       }
     };
     await Promise.all(Array.from({ length: AT_ONCE }, work));
-    return rows[0]!.run_id;
+    return rows[1]!.run_id;
   } finally {
     await pool.end();
     await server.end();

@@ -23,6 +23,10 @@ interface Check {
   tally?: () => Tally;
 }
 
+// Many times what they take: a check that hangs fails, and says where it was, while whoever waits is still there.
+const staticLimitMs = 5 * 60_000;
+const suiteLimitMs = 15 * 60_000;
+
 const reports = mkdtempSync(join(tmpdir(), 'runtide-check-'));
 const vitestReport = join(reports, 'vitest.json');
 const pytestReport = join(reports, 'pytest.xml');
@@ -121,7 +125,8 @@ const total: Tally = { passed: 0, failed: 0, skipped: 0 };
 
 async function perform(check: Check): Promise<void> {
   const started = performance.now();
-  const { code, output } = await run(check.command, { cwd: check.cwd ?? root, env });
+  const limitMs = check.tally ? suiteLimitMs : staticLimitMs;
+  const { code, output } = await run(check.command, { cwd: check.cwd ?? root, env, limitMs });
   const tally = counted(check, code);
   total.passed += tally.passed;
   total.failed += tally.failed;

@@ -15,6 +15,7 @@ import { startEmbeddedPostgres } from './db/embedded.ts';
 import { migrate, migrationStates } from './db/migrate.ts';
 import { createPool, type Log, schemaOf } from './db/pool.ts';
 import { createPrisma, type Db } from './db/prisma.ts';
+import { watchDatabase } from './db/watchdog.ts';
 import { RuntideError } from './errors.ts';
 import { openHttpServer } from './http/server.ts';
 import { startFolding } from './metrics/fold/folding.ts';
@@ -82,6 +83,7 @@ async function serve(config: Config): Promise<void> {
     const db = createPrisma(pool, schemaOf(connectionString));
     stops.push(() => pool.end());
     stops.push(() => db.$disconnect());
+    stops.push(watchDatabase(pool, log));
 
     const bus = createBus(config, log);
     const feeds = createFeeds({ pool, bus, log });

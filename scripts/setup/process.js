@@ -36,33 +36,72 @@ export const projectEnv = {
 
 /** @type {NodeJS.Signals | undefined} */
 let stopping;
-/** @type {Set<import('node:child_process').ChildProcess>} */
+/** @typedef {(signal: NodeJS.Signals) => void} Kill */
+/** @type {Set<Kill>} */
 const running = new Set();
+
+const graceMs = 5_000;
+/** For what a program left behind and its output, once it has ended itself. */
+const stragglersMs = 1_000;
 
 /** @param {NodeJS.Signals} signal */
 function stop(signal) {
   if (stopping) return; // Ctrl-C arrives twice under npm: from the terminal and from npm
   stopping = signal;
-  for (const child of running) child.kill(signal);
-  setTimeout(() => running.forEach((child) => child.kill('SIGKILL')), 5_000).unref();
+  for (const kill of running) kill(signal);
+  setTimeout(() => running.forEach((kill) => kill('SIGKILL')), graceMs).unref();
 }
 
 /**
- * Ends with the tool's exit code and everything it printed; an absent program is exit code 127. Throws Interrupted when
- * a signal came meanwhile.
+ * @param {import('node:child_process').ChildProcess} child
+ * @param {boolean} leads  a group of its own
+ * @returns {Kill}
+ */
+function killer(child, leads) {
+  return (signal) => {
+    try {
+      if (leads && child.pid !== undefined) process.kill(-child.pid, signal);
+      else child.kill(signal);
+    } catch {
+      // All of the group have ended.
+    }
+  };
+}
+
+/**
+ * Ends with the tool's exit code and everything it printed; an absent program is exit code 127. With a limit, the tool
+ * and all that it starts are a group, which is ended when the time is up: exit code 124. A process that outlives the
+ * tool and holds its output is not waited for. Throws Interrupted when a signal came meanwhile.
  * @param {string[]} command
- * @param {{ cwd?: string, env?: NodeJS.ProcessEnv }} [options]
+ * @param {{ cwd?: string, env?: NodeJS.ProcessEnv, limitMs?: number }} [options]
  * @returns {Promise<{ code: number, output: string }>}
  */
-export async function run([program = '', ...args], { cwd = root, env = projectEnv } = {}) {
+export async function run([program = '', ...args], { cwd = root, env = projectEnv, limitMs } = {}) {
   for (const signal of /** @type {const} */ (['SIGHUP', 'SIGINT', 'SIGTERM'])) {
     if (!process.listeners(signal).includes(stop)) process.on(signal, stop);
   }
-  const child = spawn(program, args, { cwd, env, stdio: ['ignore', 'pipe', 'pipe'] });
-  running.add(child);
+  const detached = limitMs !== undefined;
+  const child = spawn(program, args, { cwd, env, detached, stdio: ['ignore', 'pipe', 'pipe'] });
+  const kill = killer(child, detached);
+  running.add(kill);
   let output = '';
   child.stdout.setEncoding('utf8').on('data', (text) => (output += text));
   child.stderr.setEncoding('utf8').on('data', (text) => (output += text));
+  let late = false;
+  /** @type {NodeJS.Timeout[]} */
+  const timers = [];
+  const limit = () => {
+    late = true;
+    kill('SIGINT'); // as Ctrl-C: a suite says where it was, and stops the servers that it started
+    timers.push(setTimeout(() => kill('SIGKILL'), graceMs));
+  };
+  if (limitMs !== undefined) timers.push(setTimeout(limit, limitMs));
+  const leave = () => {
+    kill('SIGKILL');
+    child.stdout.destroy();
+    child.stderr.destroy();
+  };
+  child.on('exit', () => timers.push(setTimeout(leave, stragglersMs)));
   const code = await new Promise((done) => {
     child.on('error', (error) => {
       output += `${program}: ${error.message}\n`;
@@ -70,9 +109,11 @@ export async function run([program = '', ...args], { cwd = root, env = projectEn
     });
     child.on('close', (status) => done(status ?? 1));
   });
-  running.delete(child);
+  timers.forEach(clearTimeout);
+  running.delete(kill);
   if (stopping) throw new Interrupted(stopping);
-  return { code, output };
+  if (!late) return { code, output };
+  return { code: 124, output: `${output.trimEnd()}\n${program} did not end within ${Number(limitMs) / 1000} s\n` };
 }
 
 /**

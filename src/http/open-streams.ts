@@ -7,36 +7,47 @@ import { RuntideError } from '../errors.ts';
 
 export type EndReason = 'revoked' | 'narrowed';
 
+export interface OpenStream {
+  /** Set once it is known who asks. Streams of one credential share what is equal. */
+  presented: Presented | null;
+  access: Access | null;
+  end(reason: EndReason): void;
+}
+
 export interface OpenStreams {
-  /** Throws RATE_LIMITED when the credential has too many open. The returned function is called when it is over. */
-  add(stream: { presented: Presented; access: Access; end(reason: EndReason): void }): () => void;
+  /** Throws RATE_LIMITED when the credential has too many open. */
+  add(stream: OpenStream): void;
+  /** Also what was never added. */
+  remove(stream: OpenStream): void;
   close(): void;
 }
 
 /** With what the authenticator believes, a stream ends within five seconds, also of a busy server. */
 const RECHECK_MS = 2_000;
 
-interface Open {
-  presented: Presented;
-  access: Access;
-  end(reason: EndReason): void;
-}
-
 export function createOpenStreams(authenticator: Authenticator): OpenStreams {
-  const open = new Map<string, Set<Open>>();
+  const open = new Map<string, Set<OpenStream>>();
 
-  const recheck = async (streams: ReadonlySet<Open>) => {
+  const recheck = async (streams: ReadonlySet<OpenStream>) => {
+    // One look-up a credential.
+    const asked = new Map<Presented, Promise<Access | null | undefined>>();
     for (const stream of streams) {
-      // One look-up a credential: the authenticator remembers it for a second.
-      const access = await authenticator.authenticate(stream.presented).catch((error: unknown) =>
-        // A database that is away says nothing about the credential.
-        error instanceof RuntideError ? null : undefined,
-      );
+      const { presented } = stream;
+      if (!presented || !stream.access) continue;
+      const asking = asked.get(presented) ?? ask(presented);
+      asked.set(presented, asking);
+      const access = await asking;
       if (access === undefined) return;
       if (access === null) stream.end('revoked');
       else if (!includes(access, stream.access)) stream.end('narrowed');
+      else if (includes(stream.access, access)) stream.access = access;
     }
   };
+  const ask = (presented: Presented) =>
+    authenticator.authenticate(presented).catch((error: unknown) =>
+      // A database that is away says nothing about the credential.
+      error instanceof RuntideError ? null : undefined,
+    );
   const timer = setInterval(() => {
     for (const streams of open.values()) void recheck(streams);
   }, RECHECK_MS);
@@ -44,7 +55,7 @@ export function createOpenStreams(authenticator: Authenticator): OpenStreams {
 
   return {
     add(stream) {
-      const { id } = stream.access.credential;
+      const id = stream.access?.credential.id ?? '';
       const same = open.get(id) ?? new Set();
       if (same.size >= limits.socketsPerCredential)
         throw new RuntideError(
@@ -52,16 +63,23 @@ export function createOpenStreams(authenticator: Authenticator): OpenStreams {
           `one credential may have ${limits.socketsPerCredential} streams open: close some first`,
           { retryAfterMs: 5_000 },
         );
-      const entry = { ...stream };
-      same.add(entry);
+      const [other] = same;
+      if (other?.presented && isSame(other.presented, stream.presented)) stream.presented = other.presented;
+      same.add(stream);
       open.set(id, same);
-      return () => {
-        same.delete(entry);
-        if (same.size === 0 && open.get(id) === same) open.delete(id);
-      };
+    },
+    remove(stream) {
+      const id = stream.access?.credential.id ?? '';
+      const same = open.get(id);
+      same?.delete(stream);
+      if (same?.size === 0) open.delete(id);
     },
     close: () => clearInterval(timer),
   };
+}
+
+function isSame(one: Presented, other: Presented | null): boolean {
+  return one.authorization === other?.authorization && one.sessionToken === other?.sessionToken;
 }
 
 /** Whether all that was allowed before is allowed now. */

@@ -1,13 +1,19 @@
 // What /metrics shows. Figures are read when Prometheus asks: nothing is counted twice.
 import { collectDefaultMetrics, Counter, Gauge, Registry } from 'prom-client';
 import type { Engines } from '../schema/context.ts';
+import type { LiveCounts } from './shared-results.ts';
 
 export interface Prometheus {
   contentType: string;
   read(): Promise<string>;
 }
 
-export function createPrometheus(engines: Engines, sockets: () => number): Prometheus {
+export interface Counted {
+  sockets: () => number;
+  live: LiveCounts;
+}
+
+export function createPrometheus(engines: Engines, { sockets, live }: Counted): Prometheus {
   const registry = new Registry();
   collectDefaultMetrics({ register: registry });
   const { bus, feeds, folding, pool } = engines;
@@ -39,6 +45,9 @@ export function createPrometheus(engines: Engines, sockets: () => number): Prome
   counter('runtide_bus_received_total', 'Messages heard from the bus.', () => bus.counts.received);
   gauge('runtide_bus_connected', '1 while the bus is there.', () => (bus.connected() ? 1 : 0));
   gauge('runtide_sockets', 'Open WebSockets.', sockets);
+  counter('runtide_live_events_executed_total', 'Events of points that were made text.', () => live.executed);
+  counter('runtide_live_events_sent_total', 'Events of points, by each subscriber.', () => live.sent);
+  counter('runtide_live_slow_total', 'Sockets and event streams closed because they were not read.', () => live.slow);
   gauge('runtide_watched_runs', 'Runs that subscribers of this process watch.', () => feeds.watchedRuns());
   gauge(
     'runtide_tail_bytes',

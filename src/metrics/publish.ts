@@ -1,4 +1,4 @@
-// What goes over the bus of a run's points: its accepted batches. The bus only wakes: whoever misses a message finds
+// What goes over the bus of a run's points: its accepted batches, and that there is a removal. The bus only wakes: whoever misses a message finds
 // what it said in the journal within a second.
 import type { Bus } from '../bus/bus.ts';
 
@@ -6,7 +6,7 @@ export interface BatchMessage {
   sequence: number;
   attempt: number;
   pointCount: number;
-  /** The journal's payload; left out when it is large, for the subscriber to read. */
+  /** The journal's payload; left out when it is large, and of removals, for the subscriber to read. */
   payload: Buffer | null;
 }
 
@@ -18,18 +18,14 @@ export function batchesChannel(runId: string): string {
   return `batches:${runId}`;
 }
 
-export function publishBatch(
-  bus: Bus,
-  runId: string,
-  message: { sequence: number; attempt: number; pointCount: number; payload: Buffer },
-): void {
-  const carried = message.payload.length <= CARRIED_BYTES;
+export function publishBatch(bus: Bus, runId: string, { sequence, attempt, pointCount, payload }: BatchMessage): void {
+  const carried = payload !== null && payload.length <= CARRIED_BYTES;
   const header = Buffer.alloc(HEADER_BYTES);
-  header.writeDoubleLE(message.sequence, 0);
-  header.writeInt32LE(message.attempt, 8);
+  header.writeDoubleLE(sequence, 0);
+  header.writeInt32LE(attempt, 8);
   header.writeUInt8(carried ? 1 : 0, 12);
-  header.writeUInt32LE(message.pointCount, 13);
-  bus.publish(batchesChannel(runId), carried ? Buffer.concat([header, message.payload]) : header);
+  header.writeUInt32LE(pointCount, 13);
+  bus.publish(batchesChannel(runId), carried ? Buffer.concat([header, payload]) : header);
 }
 
 /** Null for a message that another version of the server sent in another form: the next look at the heads covers it. */

@@ -29,4 +29,6 @@ export interface Context extends Engines {
   /** Null: nobody is signed in. */
   access: Access | null;
   requestId: string;
+  /** That came beside the operation: `{"column": 3}` in it is the fourth. Left out where none can come. */
+  columns?: readonly Float64Array[];
 }

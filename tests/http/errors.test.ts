@@ -3,15 +3,14 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type GraphQLField, getNamedType, isLeafType } from 'graphql';
-import { v7 as uuidv7 } from 'uuid';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Scope } from '../../src/access/access.ts';
-import { createApiKey, type Owner } from '../../src/access/first-start.ts';
+import { createApiKey } from '../../src/access/first-start.ts';
 import { makeToken } from '../../src/access/token.ts';
 import { startEmbeddedPostgres } from '../../src/db/embedded.ts';
 import { migrate } from '../../src/db/migrate.ts';
 import { schema } from '../../src/schema/schema.ts';
-import { type App, startApp } from '../support/app.ts';
+import { type App, createOwner, startApp } from '../support/app.ts';
 import { type GraphQLAnswer, socketClient, until } from '../support/client.ts';
 import { recordingLog, silentLog } from '../support/log.ts';
 
@@ -22,15 +21,6 @@ beforeAll(async () => {
   stranger = await createApiKey(app.engines.db, await createOwner(app, 'elsewhere'), 'stranger');
 });
 afterAll(() => app[Symbol.asyncDispose]());
-
-/** Somebody with a workspace of their own, who knows nothing of ours. */
-async function createOwner({ engines: { db } }: App, slug: string): Promise<Owner> {
-  const [userId, workspaceId] = [uuidv7(), uuidv7()];
-  await db.user.create({ data: { id: userId, name: slug, email: `${slug}@example.org` } });
-  await db.workspace.create({ data: { id: workspaceId, slug, name: slug } });
-  await db.membership.create({ data: { workspaceId, userId, role: 'OWNER' } });
-  return { userId, workspaceId };
-}
 
 const LOG = `mutation($id: ID!) { logMetrics(input: { runId: $id, points: [{ name: "loss", step: 1, value: 1 }] }) { cursor } }`;
 const nowhere = '00000000-0000-7000-8000-000000000000';
@@ -74,6 +64,7 @@ describe('who may not', () => {
       finishRun: `(input: { id: "${id}", status: FAILED })`,
       heartbeat: `(input: { runId: "${id}" })`,
       logMetrics: `(input: { runId: "${id}", points: [{ name: "loss", step: 9, value: 9 }] })`,
+      deletePoints: `(input: { runId: "${id}", name: "loss" })`,
     },
     Subscription: {
       metrics: `(input: { runs: [{ id: "${id}", after: "0" }] })`,

@@ -133,6 +133,11 @@ const fields = (): Record<string, { path: string[]; args: Record<string, unknown
     },
     select: '{ accepted cursor }',
   },
+  'Mutation.deletePoints': {
+    path: [],
+    args: { input: { runId, name: 'loss', tag: 'odd', attempt: 1, from: 1, to: 2 } },
+    select: '{ cursor run { cursor } }',
+  },
   'Subscription.metrics': {
     path: [],
     args: { input: { runs: [{ id: runId, after: '0' }], metrics: [{ name: 'loss' }] } },

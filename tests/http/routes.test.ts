@@ -216,7 +216,7 @@ describe('pages elsewhere', () => {
         'access-control-allow-origin': origin,
         'access-control-allow-credentials': 'true',
         'access-control-allow-methods': 'GET, POST',
-        'access-control-allow-headers': 'authorization, content-type',
+        'access-control-allow-headers': 'authorization, content-type, content-encoding',
       });
       const answer = await send(app.url, '/graphql?query={server{version}}', { headers: { origin, accept: '*/*' } });
       expect(answer.headers['access-control-allow-origin']).toBe(origin);

@@ -17,6 +17,7 @@ import { freePort } from '../support/port.ts';
 import { testRandom } from '../support/random.ts';
 import { makeRun } from '../support/runs.ts';
 import { makeHome, MAIN, removeHome, serverEnv, startServerProcess } from '../support/server-process.ts';
+import { SOAK, sayProgress } from '../support/soak.ts';
 import { write } from '../support/writer.ts';
 
 const LOG = 'mutation($input: LogMetricsInput!) { logMetrics(input: $input) { accepted cursor } }';
@@ -279,12 +280,16 @@ test('a port in use: who has it is said, and nothing is left', async () => {
   }
 });
 
-test('told to stop at any moment of its start, it leaves nothing either', { timeout: 60_000 }, async () => {
+const ROUNDS = SOAK ? 60 : 6;
+
+test('told to stop at any moment of its start, it leaves nothing either', { timeout: ROUNDS * 10_000 }, async () => {
   const random = testRandom();
   const home = await makeHome();
   try {
+    let round = 0;
+    using _ = sayProgress('clean-stop', () => `${round} of ${ROUNDS} starts`);
     // The first start, which makes the database, and later ones.
-    for (let round = 0; round < 6; round++) {
+    for (; round < ROUNDS; round++) {
       const child = spawn(process.execPath, [MAIN], { cwd: home, env: serverEnv(home) });
       child.stdout.resume();
       let errors = '';

@@ -9,12 +9,16 @@ import { testRandom } from '../support/random.ts';
 import { startRedis } from '../support/redis.ts';
 import { makeRun } from '../support/runs.ts';
 import { removeHome, type ServerProcess, startServerProcess } from '../support/server-process.ts';
-import { SOAK } from '../support/soak.ts';
+import { allParts, SOAK, sayProgress } from '../support/soak.ts';
 import { subscribe } from '../support/subscriber.ts';
 import { write } from '../support/writer.ts';
 
 const CUTS = SOAK ? 1_000 : 60;
 const WRITERS = 3;
+/** Of a batch, sent at once, at the most. */
+const COPIES = SOAK ? 50 : 4;
+/** What was written is read back, and more proves no more. */
+const PAUSE_MS = SOAK ? 200 : 40;
 const SUBSCRIBERS = 4;
 
 let database: TestDatabase;
@@ -46,22 +50,34 @@ test.for([{ bus: 'with Redis' }, { bus: 'without Redis' }])(
     const runId = await makeRun(servers[0]!);
     const subscribers = Array.from({ length: SUBSCRIBERS }, () => subscribe(servers, runId, random));
     const cuts = () => subscribers.reduce((sum, one) => sum + one.cuts(), 0);
-    const goesOn = () => cuts() < CUTS;
+    let acknowledged = 0;
+    let writers = WRITERS;
+    using _ = sayProgress(`exact, ${bus}`, () => `${cuts()} of ${CUTS} cuts, ${acknowledged} points acknowledged`);
     try {
-      const writing = Promise.all(
-        Array.from({ length: WRITERS }, (_, n) =>
-          write({ servers, runId, id: `w${n}`, random, points: 5, inFlight: 6, goesOn, patient: false, pauseMs: 40 }),
-        ),
+      const writing = Array.from(
+        { length: WRITERS },
+        (__, n) => (isOver: () => boolean) =>
+          write({
+            servers,
+            runId,
+            id: `w${n}`,
+            random,
+            points: 5,
+            inFlight: 6,
+            goesOn: () => cuts() < CUTS && !isOver(),
+            patient: false,
+            pauseMs: PAUSE_MS,
+            copies: COPIES,
+            onAcknowledged: (points) => (acknowledged += points),
+          }).finally(() => writers--),
       );
-      let isWriting = true;
-      const cutting = (async () => {
-        while (isWriting) {
+      const cutting = async () => {
+        while (writers > 0) {
           subscribers[random.integer(0, SUBSCRIBERS - 1)]!.cut();
           await new Promise((resolve) => setTimeout(resolve, random.integer(5, 60)));
         }
-      })();
-      const written = await writing.finally(() => (isWriting = false));
-      await cutting;
+      };
+      const [, ...written] = await allParts(cutting, ...writing);
 
       const head = await cursorOf(servers[0]!, runId);
       await until(() => subscribers.every((one) => one.cursor() === head || one.faults.length > 0), 'all have all');

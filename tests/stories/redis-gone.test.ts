@@ -7,7 +7,7 @@ import { testRandom } from '../support/random.ts';
 import { startRedis, type TestRedis } from '../support/redis.ts';
 import { makeRun } from '../support/runs.ts';
 import { removeHome, type ServerProcess, startServerProcess } from '../support/server-process.ts';
-import { SOAK } from '../support/soak.ts';
+import { allParts, SOAK, sayProgress } from '../support/soak.ts';
 import { subscribe, type Subscriber } from '../support/subscriber.ts';
 import { write } from '../support/writer.ts';
 
@@ -58,8 +58,14 @@ test('Redis is killed during ingest and comes back', { timeout: GONE_MS + 90_000
   expect(await latency(pinged, watcher)).toBeLessThan(LIVE_MS);
 
   let goesOn = true;
-  const writing = Promise.all(
-    [0, 1].map((n) =>
+  let acknowledged = 0;
+  let isGone = false;
+  using _ = sayProgress(
+    'redis-gone',
+    () => `Redis is ${isGone ? 'away' : 'there'}, ${acknowledged} points acknowledged`,
+  );
+  const writing = [0, 1].map(
+    (n) => (isOver: () => boolean) =>
       // Not patient: one answer that is an error fails the story.
       write({
         servers,
@@ -68,25 +74,30 @@ test('Redis is killed during ingest and comes back', { timeout: GONE_MS + 90_000
         random,
         points: 5,
         inFlight: 3,
-        goesOn: () => goesOn,
+        goesOn: () => goesOn && !isOver(),
         patient: false,
         pauseMs: SOAK ? 400 : 40,
+        onAcknowledged: (points) => (acknowledged += points),
       }),
-    ),
   );
-  const outage = (async () => {
+  const outage = async (isOver: () => boolean) => {
     await new Promise((resolve) => setTimeout(resolve, 500));
     await redis.kill();
-    await new Promise((resolve) => setTimeout(resolve, GONE_MS));
+    isGone = true;
+    for (const back = Date.now() + GONE_MS; Date.now() < back && !isOver();)
+      await new Promise((resolve) => setTimeout(resolve, 500));
     // What is logged meanwhile comes by the look.
     expect(await latency(pinged, watcher)).toBeLessThan(2_500);
     await redis.restart();
+    isGone = false;
     const back = performance.now();
     await until(async () => (await latency(pinged, watcher)) < LIVE_MS, 'live again', 10_000);
     return performance.now() - back;
-  })();
-  const liveAfter = await outage.finally(() => (goesOn = false));
-  const written = await writing;
+  };
+  const [liveAfter, ...written] = await allParts(
+    (isOver) => outage(isOver).finally(() => (goesOn = false)),
+    ...writing,
+  );
   expect(liveAfter).toBeLessThan(5_000);
   expect(written.every(({ retries }) => retries === 0)).toBe(true);
 

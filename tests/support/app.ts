@@ -1,4 +1,5 @@
 // The server in the test's own process, on a database of its own: for stories over the wire whose SQL is counted.
+import { v7 as uuidv7 } from 'uuid';
 import { createApiKey, ensureOwner, type Owner } from '../../src/access/first-start.ts';
 import type { Bus } from '../../src/bus/bus.ts';
 import { createInProcessBus } from '../../src/bus/in-process.ts';
@@ -37,6 +38,7 @@ export interface AppOptions {
   bus?: Bus;
   log?: Log;
   allowedOrigins?: string[];
+  slowStreamMs?: number;
   /** Without it nothing is folded by itself: statements are counted. */
   folding?: Partial<Rhythm>;
   pressure?: Partial<PressureOptions>;
@@ -66,6 +68,7 @@ export async function startApp(options: AppOptions = {}): Promise<App> {
     sessionDays: 1,
     metricsToken: 'token-of-the-tests',
     secure: false,
+    ...(options.slowStreamMs === undefined ? {} : { slowStreamMs: options.slowStreamMs }),
   });
   const url = `http://127.0.0.1:${http.port}`;
   const places = createRunPlaces(db);
@@ -98,4 +101,13 @@ export async function startApp(options: AppOptions = {}): Promise<App> {
       await database?.drop();
     },
   };
+}
+
+/** Somebody with a workspace of their own, who knows nothing of ours. */
+export async function createOwner({ engines: { db } }: App, slug: string): Promise<Owner> {
+  const [userId, workspaceId] = [uuidv7(), uuidv7()];
+  await db.user.create({ data: { id: userId, name: slug, email: `${slug}@example.org` } });
+  await db.workspace.create({ data: { id: workspaceId, slug, name: slug } });
+  await db.membership.create({ data: { workspaceId, userId, role: 'OWNER' } });
+  return { userId, workspaceId };
 }

@@ -25,6 +25,9 @@ export interface ServerProcessOptions {
   detached?: boolean;
 }
 
+/** Also on a machine that is busy, and with a database that has to recover. */
+const START_MS = 60_000;
+
 export const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
 
 export function makeHome(): Promise<string> {
@@ -57,9 +60,16 @@ export async function startServerProcess({
   child.stdout.on('data', (chunk: Buffer) => (output += chunk.toString()));
   child.stderr.on('data', (chunk: Buffer) => (output += chunk.toString()));
   const url = await new Promise<string>((resolve, reject) => {
+    const late = setTimeout(() => {
+      child.kill('SIGKILL');
+      reject(new Error(`the server did not start within ${START_MS} ms:\n${output}`));
+    }, START_MS);
+    child.once('exit', () => clearTimeout(late));
     const look = () => {
       const found = /Dashboard +(https?:\S+)\/app\/[\s\S]*Data +/.exec(output)?.[1];
-      if (found) resolve(found);
+      if (!found) return;
+      clearTimeout(late);
+      resolve(found);
     };
     child.stdout.on('data', look);
     child.once('exit', (code, signal) => reject(new Error(`the server ended (${code ?? signal}):\n${output}`)));

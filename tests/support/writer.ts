@@ -23,6 +23,12 @@ export interface WriterOptions {
   patient: boolean;
   /** Between two batches of one sender, at the most. */
   pauseMs?: number;
+  /** How often a batch is sent at once, at the most. */
+  copies?: number;
+  /** Of the metadata that each point carries. */
+  metadataBytes?: number;
+  /** Told of each batch that was acknowledged, with its points. */
+  onAcknowledged?: (points: number) => void;
 }
 
 export interface Written {
@@ -62,7 +68,9 @@ export async function write(options: WriterOptions): Promise<Written> {
   const inputOf = (batch: number) => {
     const steps = stepsOf(batch, points);
     const values = steps.map(valueAt);
-    const metrics = ['loss', 'acc'].map((name) => ({ name, tag: id, steps, values }));
+    const { metadataBytes } = options;
+    const metadata = metadataBytes ? steps.map(() => ({ note: 'x'.repeat(metadataBytes) })) : null;
+    const metrics = ['loss', 'acc'].map((name) => ({ name, tag: id, steps, values, metadata }));
     return { runId, writer: id, batch, metrics };
   };
   const send = async (batch: number): Promise<void> => {
@@ -113,9 +121,10 @@ export async function write(options: WriterOptions): Promise<Written> {
       }
       const batch = queue.shift()!;
       underWay++;
-      const copies = random.chance(0.2) ? random.integer(2, 4) : 1;
+      const copies = random.chance(0.2) ? random.integer(2, options.copies ?? 4) : 1;
       await Promise.all(Array.from({ length: copies }, () => send(batch)));
       written.batches++;
+      options.onAcknowledged?.(2 * points);
       underWay--;
       if (settled > 0 && random.chance(0.1)) await send(random.integer(1, settled));
       if (random.chance(0.05)) await sendFarAhead();

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -35,19 +37,28 @@ def script(online: Tracker, tmp_path: Path) -> Iterator[Script]:
             stderr=subprocess.PIPE,
             text=True,
             env={**os.environ, **environment},
+            start_new_session=True,
         )
         started.append(process)
         return process
 
     yield start
     for process in started:
-        process.kill()
-        process.communicate()
+        # Whatever it forked holds its pipes as well.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate(timeout=30)
 
 
 def end(process: subprocess.Popen[str]) -> tuple[int, str]:
     _, err = process.communicate(timeout=30)
     return process.returncode, err
+
+
+def says(process: subprocess.Popen[str], line: str) -> None:
+    assert process.stdout is not None
+    assert select.select([process.stdout], [], [], 30)[0], "it says nothing"
+    assert process.stdout.readline() == f"{line}\n"
 
 
 def ends(tracker: Tracker) -> list[tuple[str, int]]:
@@ -207,6 +218,71 @@ sys.stdout.flush()
 assert os.waitpid(pid, 0)[1] == signal.SIGTERM
 """
 
+# A signal that another thread takes leaves the main thread where it is, as one does that comes just before a system
+# call begins. Nobody gets the interpreter's lock before the main thread lets go of it, which is when the call begins.
+UNNOTICED = """
+import signal, threading
+pid = os.fork()
+if pid == 0:
+    sys.setswitchinterval(60)
+    run.log({'child': 1})
+    held = threading.Lock()
+    held.acquire()
+    def take():
+        held.acquire()
+        signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+    threading.Thread(target=take, daemon=True).start()
+    held.release()
+    os.read(os.pipe()[0], 1)
+assert os.waitpid(pid, 0)[1] == signal.SIGTERM
+"""
+
+GRANDCHILD = """
+import signal
+pid = os.fork()
+if pid == 0:
+    run.log({'x': 1})
+    inner = os.fork()
+    if inner == 0:
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+        assert signal.set_wakeup_fd(-1) == -1
+        run.log({'x': 2})
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert os.waitpid(inner, 0)[1] == signal.SIGTERM
+    os.kill(os.getpid(), signal.SIGTERM)
+assert os.waitpid(pid, 0)[1] == signal.SIGTERM
+"""
+
+# One child for each line of ours that its end runs through: that is where it gets the signal.
+AT_EVERY_LINE = """
+import signal
+ours = os.path.dirname(runtide.__file__)
+def interrupt(at):
+    line = 0
+    def trace(frame, event, arg):
+        nonlocal line
+        if not frame.f_code.co_filename.startswith(ours): return None
+        if event == 'line':
+            if line == at: os.kill(os.getpid(), signal.SIGTERM)
+            line += 1
+        return trace
+    return trace
+at = 0
+while True:
+    pid = os.fork()
+    if pid == 0:
+        run.log({'child': at})
+        sys.settrace(interrupt(at))
+        run.finish()
+        sys.settrace(None)
+        os._exit(0)
+    status = os.waitpid(pid, 0)[1]
+    if status == 0: break
+    assert status == signal.SIGTERM
+    at += 1
+print(at, flush=True)
+"""
+
 
 @pytest.mark.parametrize("body", [POOL, OPEN_POOL])
 def test_workers_of_a_pool_lose_nothing_when_they_are_terminated(online: Tracker, script: Script, body: str) -> None:
@@ -216,21 +292,16 @@ def test_workers_of_a_pool_lose_nothing_when_they_are_terminated(online: Tracker
     assert ends(online) == [("COMPLETED", 0)]
 
 
-def test_a_forked_child_sends_promptly(online: Tracker, script: Script, wait_until: Wait) -> None:
-    body = (
-        "pid = os.fork()\nif pid == 0:\n    run.log({'x': 1})\n    time.sleep(0.3)\n    os._exit(0)\nos.waitpid(pid, 0)"
-    )
-    code, err = end(script(body))
-    assert code == 0, err
-    assert online.values("x") == [1]
+def test_a_forked_child_sends_before_its_end(online: Tracker, script: Script, wait_until: Wait) -> None:
+    script("if os.fork() == 0: run.log({'x': 1})\ntime.sleep(60)")
+    wait_until(lambda: online.values("x") == [1])
 
 
 def test_sigterm_flushes_a_forked_child_and_ends_it(online: Tracker, script: Script, wait_until: Wait) -> None:
     held = [True]
     online.faults = lambda operation, input: Fault(code="UNAVAILABLE") if operation == "LogMetrics" and held else None
     process = script(TERMINATED.replace("COUNT", "5_000"))
-    assert process.stdout is not None
-    assert process.stdout.readline() == "logged\n"
+    says(process, "logged")
     wait_until(lambda: online.operations("LogMetrics"))
     [child] = children(process.pid)
     held.clear()
@@ -251,6 +322,27 @@ def test_sigterm_in_the_midst_of_log_harms_nothing(online: Tracker, script: Scri
     assert time.monotonic() - since < 10
     values = online.values("child")
     assert values == list(range(len(values)))
+
+
+def test_sigterm_just_before_a_system_call_is_noticed(online: Tracker, script: Script) -> None:
+    code, err = end(script(UNNOTICED))
+    assert code == 0, err
+    assert online.values("child") == [1]
+
+
+def test_sigterm_at_any_line_of_the_end_loses_nothing(online: Tracker, script: Script) -> None:
+    process = script(AT_EVERY_LINE)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    lines = int(out)
+    assert lines > 20
+    assert online.values("child") == list(range(lines + 1))
+
+
+def test_a_child_of_a_worker_has_the_signals_to_itself(online: Tracker, script: Script) -> None:
+    code, err = end(script(GRANDCHILD))
+    assert code == 0, err
+    assert sorted(online.values("x")) == [1, 2]
 
 
 def test_a_handler_of_ones_own_for_sigterm_is_kept(online: Tracker, script: Script) -> None:

@@ -314,7 +314,8 @@ def test_threads_may_log_at_once(online: Tracker) -> None:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join()
+            thread.join(60)
+            assert not thread.is_alive()
     for index in range(4):
         assert online.values(f"t{index}") == list(range(2_000))
     assert len(online.points["shared"]) == 8_000

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import contextlib
 import itertools
 import random
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -19,6 +22,7 @@ RUN = "run"
 FAST = Settings(batch_points=10, interval_s=0.005, first_backoff_s=0.002, longest_backoff_s=0.02)
 
 Make = Callable[..., Sender]
+Trace = Callable[[FrameType, str, Any], Any]
 
 
 @pytest.fixture
@@ -59,6 +63,27 @@ def test_batches_are_columns_in_order_and_bounded(tracker: Tracker, make: Make) 
         points = [len(metric["steps"]) for metric in batch["metrics"]]
         assert sum(points) <= 10
         assert len(set(points)) == 1, "the points of one step share a batch"
+
+
+def test_ctrl_c_while_points_are_queued_leaves_no_lock_taken(tracker: Tracker, make: Make, wait_until: Wait) -> None:
+    sender = make()
+
+    def interrupt(frame: FrameType, event: str, _: object) -> Trace:
+        code = frame.f_code
+        if event == "return" and (code.co_filename, code.co_name) == (threading.__file__, "__enter__"):
+            raise KeyboardInterrupt
+        return interrupt
+
+    before = sys.gettrace()
+    sys.settrace(interrupt)
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            sender.add(0, 0, {"x": 0})
+    finally:
+        sys.settrace(before)
+    for step in range(20):
+        sender.add(step, 0, {"y": step})
+    wait_until(lambda: tracker.values("y") == list(range(20)))
 
 
 def test_one_log_of_more_metrics_than_a_batch_holds(tracker: Tracker, make: Make) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -87,7 +88,12 @@ def _start(folder: Path) -> Iterator[Api]:
     log = folder / "server.log"
     with log.open("w") as output:
         server = subprocess.Popen(
-            [str(NODE), "src/main.ts"], cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT
+            [str(NODE), "src/main.ts"],
+            cwd=ROOT,
+            env=environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
     try:
         deadline = time.monotonic() + START_S
@@ -100,9 +106,10 @@ def _start(folder: Path) -> Iterator[Api]:
         server.send_signal(signal.SIGTERM)
         try:
             server.wait(30)
-        except subprocess.TimeoutExpired:
-            server.kill()
-            server.wait()
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(server.pid, signal.SIGKILL)
+            server.wait(30)
 
 
 def _ready(url: str, folder: Path) -> str | None:

@@ -71,7 +71,8 @@ class Tracker:
     def stop(self) -> None:
         self._server.shutdown()
         self._server.server_close()
-        self._thread.join()
+        self._thread.join(30)
+        assert not self._thread.is_alive()
 
     def operations(self, name: str) -> list[dict[str, Any]]:
         with self.lock:

@@ -2,7 +2,7 @@
 // look at the whole tail finds what nobody here has heard of (other processes that died, a restart, rows that the replay
 // window has passed). Any number of processes do the same, and none is special: a run that another one is at is left to it.
 import type pg from 'pg';
-import { type Log } from '../../db/pool.ts';
+import { isUnavailable, type Log } from '../../db/pool.ts';
 import { type Folded, foldRun } from './run.ts';
 import { surveyTail } from './survey.ts';
 
@@ -102,6 +102,7 @@ export function startFolding({ pool, log }: { pool: pg.Pool; log: Log }, options
   let surveyedAt = 0;
   let survey: Promise<void> | null = null;
   let nextSurvey = 0;
+  let isBlind = false;
 
   const isDue = ({ bytes, since, last, restUntil, isFolding }: Waiting, now: number) =>
     !isFolding && now >= restUntil && (bytes >= tailBytes || now - since >= waitMs || now - last >= pauseMs);
@@ -140,7 +141,9 @@ export function startFolding({ pool, log }: { pool: pg.Pool; log: Log }, options
       waiting.failures++;
       const rest = Math.min(longestRestMs, restMs * 2 ** (waiting.failures - 1));
       again(waiting, bytes, rest);
-      if (!stopping.signal.aborted) log.warn({ err: error, runId, retryAfterMs: rest }, 'a run could not be folded');
+      // That the database is away is said once, by the look at the tail.
+      if (!stopping.signal.aborted && !isUnavailable(error))
+        log.warn({ err: error, runId, retryAfterMs: rest }, 'a run could not be folded');
     } finally {
       waiting.isFolding = false;
       if (waiting.since === Infinity) runs.delete(runId);
@@ -172,6 +175,7 @@ export function startFolding({ pool, log }: { pool: pg.Pool; log: Log }, options
       const { bytes, waiting, due } = await surveyTail(pool, { windowMs, overdueMs: waitMs * OVERDUE });
       surveyed = { bytes, waiting };
       surveyedAt = before;
+      isBlind = false;
       const now = performance.now();
       for (const one of due)
         if (!runs.has(one.runId))
@@ -184,9 +188,11 @@ export function startFolding({ pool, log }: { pool: pg.Pool; log: Log }, options
             isFolding: false,
           });
     } catch (error) {
-      if (!isClosed) log.warn({ err: error }, 'the tail could not be looked at');
+      if (!isClosed && !isBlind) log.warn({ err: error }, 'the tail could not be looked at');
+      isBlind = true;
     }
-    nextSurvey = performance.now() + Math.max(surveyMs, (performance.now() - start) * SURVEY_SHARE);
+    const took = performance.now() - start;
+    nextSurvey = performance.now() + Math.max(surveyMs, Math.min(waitMs, took * SURVEY_SHARE));
     survey = null;
     begin();
   };

@@ -31,7 +31,7 @@ export interface MetricWork {
 }
 
 export async function readSeries(
-  { client, runId }: Store,
+  { client, runId, pause }: FoldContext,
   metrics: readonly number[],
 ): Promise<Map<number, Map<number, StoredSeries>>> {
   const { rows } = await client.query<
@@ -51,6 +51,7 @@ export async function readSeries(
       entry: unlessDamaged(() => decodeEntries(entry)),
       lineEntry: lineEntry && unlessDamaged(() => decodeEntries(lineEntry)),
     });
+    await pause();
   }
   return found;
 }
@@ -62,6 +63,7 @@ export async function summarise(context: FoldContext, works: readonly SeriesWork
     const { stored, tail, isBehind } = work;
     if (!isBehind) again.push(work);
     else if (tail !== null) work.after = stateOf(joined([stored?.entry ?? null, entryOf(tail)])!);
+    await context.pause();
   }
   const states = await readStates(
     context,
@@ -77,7 +79,7 @@ function stateOf(entry: Entries): SeriesState {
 
 function joined(entries: readonly (Entries | null)[]): Entries | null {
   const some = entries.filter((entry) => entry !== null);
-  if (some.length === 0) return null;
+  if (some.length < 2) return some[0] ?? null;
   const all = concatEntries(some);
   return mergeEntries(all, 0, all.counts.length);
 }
@@ -148,14 +150,13 @@ export async function writeSummaries(
   const emptied = metrics.flatMap(({ works }) => works.filter(({ after, stored }) => after.count === 0 && stored));
   await writeSeries(context, changed);
   await deleteSeries(context, emptied);
-  await writeMetrics(
-    context,
-    projectId,
-    lines.map(({ metric, series }) => ({
-      metric,
-      line: joined(series.map(({ entry, lineCut, lineEntry }) => (lineCut === null ? entry : lineEntry))),
-    })),
-  );
+  const figures: { metric: MetricWork; line: Entries | null }[] = [];
+  for (const { metric, series } of lines) {
+    const parts = series.map(({ entry, lineCut, lineEntry }) => (lineCut === null ? entry : lineEntry));
+    figures.push({ metric, line: joined(parts) });
+    await context.pause();
+  }
+  await writeMetrics(context, projectId, figures);
 }
 
 /** In ascending order of attempts, each with where a later one cuts it. */
@@ -185,7 +186,7 @@ function isDivided({ lineCut, firstStep, lastStep }: SeriesRow): boolean {
   return lineCut !== null && firstStep < lineCut && lastStep >= lineCut;
 }
 
-async function writeSeries({ client, runId }: Store, rows: readonly SeriesRow[]): Promise<void> {
+async function writeSeries({ client, runId, pause }: FoldContext, rows: readonly SeriesRow[]): Promise<void> {
   if (rows.length === 0) return;
   const { metric, attempt, count, firstStep, lastStep, topShift, lineCut } = columnsOf(rows, [
     'metric',
@@ -196,9 +197,14 @@ async function writeSeries({ client, runId }: Store, rows: readonly SeriesRow[])
     'topShift',
     'lineCut',
   ]);
-  const none = Buffer.alloc(0);
-  const entries = pack(rows.map(({ entry }) => (entry ? encodeEntries(entry) : none)));
-  const lines = pack(rows.map(({ lineEntry }) => (lineEntry ? encodeEntries(lineEntry) : none)));
+  const encoded = { entries: [] as Buffer[], lines: [] as Buffer[] };
+  for (const { entry, lineEntry } of rows) {
+    encoded.entries.push(entry ? encodeEntries(entry) : Buffer.alloc(0));
+    encoded.lines.push(lineEntry ? encodeEntries(lineEntry) : Buffer.alloc(0));
+    await pause();
+  }
+  const entries = pack(encoded.entries);
+  const lines = pack(encoded.lines);
   await client.query(
     `INSERT INTO series (run_id, metric, attempt, count, first_step, last_step, top_shift, line_cut, entry, line_entry)
      SELECT $1, metric, attempt, count, first_step, last_step, top_shift, line_cut,

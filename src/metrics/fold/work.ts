@@ -14,7 +14,7 @@ export interface FoldContext extends Store {
   /** Points of segments that this fold has written, by their names, as far as there is room: pages are made of them. */
   fresh: Map<string, Points>;
   /** Lets others have their turn, now and then. */
-  pause(): Promise<void>;
+  pause: () => Promise<void>;
 }
 
 /** What is known of a series: as stored, or as it is after what has come. */

@@ -155,6 +155,26 @@ test('a look at the tail says how much of it waits, and who is due', async () =>
   expect(passed.due).toContainEqual({ runId, bytes: 0 });
 });
 
+test('damage that a fold meets shows in the health of the server and in its metrics', async () => {
+  await using app = await startApp({ folding: { ...idle, pauseMs: 5 } });
+  const { pool, folding } = app.engines;
+  const health = async () => (await fetch(`${app.url}/readyz`)).text();
+  expect(await health()).toBe('ready\n');
+  const runId = await app.createRun();
+  await pool.query(
+    `WITH moved AS (UPDATE run_head SET sequence = 1, bytes = 3 WHERE run_id = $1)
+     INSERT INTO journal (run_id, sequence, attempt, point_count, payload) VALUES ($1, 1, 1, 1, '\\x010203')`,
+    [runId],
+  );
+  folding.appended(runId, 3);
+  await until(() => folding.counts.damagedBatches === 1, 'it is met', 10_000);
+  expect(await health()).toMatch(
+    /^ready, but stored points are damaged: .* 0 segments and 1 batches could not be read/,
+  );
+  const metrics = await fetch(`${app.url}/metrics`, { headers: { authorization: 'Bearer token-of-the-tests' } });
+  expect(await metrics.text()).toMatch(/^runtide_damaged_batches_total 1$/m);
+});
+
 describe('back-pressure', () => {
   const LOG = 'mutation($input: LogMetricsInput!) { logMetrics(input: $input) { accepted } }';
 

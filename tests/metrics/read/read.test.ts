@@ -82,13 +82,13 @@ function attemptsOf(sent: readonly Sent[], name: string, tag: string): { attempt
   return [1, 2, 3].flatMap((attempt) => {
     const batches = sent.filter((batch) => batch.attempt === attempt);
     const metrics = batches.flatMap((batch) => batch.metrics).filter((one) => one.name === name && one.tag === tag);
-    if (metrics.length === 0) return [];
     let list: Row[] = [];
     for (const row of metrics.flatMap((one) => one.rows)) {
       const isSame = (other: Row) =>
         other.step === row.step && (!keep || (other.time === row.time && Object.is(other.value, row.value)));
       list = [...list.filter((other) => !isSame(other)), row];
     }
+    if (list.length === 0) return [];
     return [{ attempt, rows: list.toSorted((a, b) => a.step - b.step || (keep ? a.time - b.time : 0)) }];
   });
 }

@@ -22,8 +22,13 @@ _leaving: list[Run] = []
 """Sending what is left, at this moment."""
 
 SIGTERM_TIMEOUT_S = 2.0
+WAKE_AGAIN_S = 0.05
 
 _installed = False
+_terminating = False
+"""Our handler for SIGTERM has begun."""
+_wakeup: tuple[int, int] | None = None
+"""The pipe, to read and to write, in which the interpreter notes the number of each signal as it arrives."""
 _ending: tuple[str, int] | None = None
 """What an uncaught exception made of the process."""
 _exit: SystemExit | None = None
@@ -46,8 +51,11 @@ def opened(run: Run) -> None:
         flush_at_worker_exit()
 
 
-def closed(run: Run) -> None:
+def leaving(run: Run) -> None:
     _leaving.append(run)
+
+
+def closed(run: Run) -> None:
     with contextlib.suppress(ValueError):
         _runs.remove(run)
     if not _runs:
@@ -139,6 +147,10 @@ def _uncaught(exc: BaseException) -> bool:
 
 
 def _on_sigterm(signum: int, _: FrameType | None) -> None:
+    global _terminating
+    if _terminating:
+        return
+    _terminating = True
     deadline = time.monotonic() + SIGTERM_TIMEOUT_S
     for run in reversed(_runs.copy()):
         with contextlib.suppress(Exception, KeyboardInterrupt):
@@ -151,17 +163,64 @@ def _on_sigterm(signum: int, _: FrameType | None) -> None:
 
 
 def _after_fork() -> None:
+    global _terminating
     _leaving.clear()
+    _terminating = False
     for run in _runs:
         run._after_fork()
+    _stop_waking()
+    if signal.getsignal(signal.SIGTERM) is _on_sigterm:  # the child's own comes with its first log()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def flush_at_worker_exit() -> None:
     """Workers of multiprocessing leave through os._exit, without atexit: theirs is a finalizer. Those of a pool are
     ended by SIGTERM; whoever has a handler of their own for it keeps that."""
     if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-        with contextlib.suppress(ValueError):  # not in the main thread: what is logged is sent promptly all the same
+        # Not in the main thread, or no file or thread is to be had: what is logged is sent promptly all the same.
+        with contextlib.suppress(ValueError, OSError, RuntimeError):
             signal.signal(signal.SIGTERM, _on_sigterm)
+            _start_waking()
     util = sys.modules.get("multiprocessing.util")
     if util is not None:
         util.Finalize(None, _at_exit, exitpriority=10)
+
+
+def _start_waking() -> None:
+    """Python runs handlers between two instructions of the main thread. A signal that comes after the last of them and
+    before a system call begins would wait as long as the call does; for a worker of a pool that is for ever, and its
+    parent, which joins it, waits as long. So a thread hears of the signal as well, and sends it to the main thread
+    until the call is interrupted."""
+    global _wakeup
+    if not hasattr(signal, "pthread_kill"):
+        return
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    previous = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    if previous != -1:  # somebody's event loop, which wakes the main thread itself
+        signal.set_wakeup_fd(previous)
+        os.close(reader)
+        os.close(writer)
+        return
+    _wakeup = (reader, writer)
+    threading.Thread(target=_wake, args=(reader, threading.get_ident()), name="runtide-signals", daemon=True).start()
+
+
+def _stop_waking() -> None:
+    """In a forked child, whose signals must not be taken for its parent's."""
+    global _wakeup
+    if _wakeup is None:
+        return
+    ends, _wakeup = _wakeup, None
+    other = signal.set_wakeup_fd(-1)
+    if other != ends[1]:
+        signal.set_wakeup_fd(other)
+    for end in ends:
+        os.close(end)
+
+
+def _wake(reader: int, main: int) -> None:
+    while arrived := os.read(reader, 256):
+        while signal.SIGTERM in arrived and not _terminating and signal.getsignal(signal.SIGTERM) is _on_sigterm:
+            signal.pthread_kill(main, signal.SIGTERM)
+            time.sleep(WAKE_AGAIN_S)

@@ -122,6 +122,8 @@ class Run:
         self._lock = threading.RLock()
         self._owner = os.getpid()
         self._ended = False
+        self._finish: dict[str, Any] | None = None
+        """How the run ends, once it does; None in a forked child, which does not end it."""
         self._said_ended = False
         self.config = Values("config", dict(config), sender)
         self.summary = Values("summary", dict(summary or {}), sender)
@@ -208,30 +210,32 @@ class Run:
         with self._lock:
             if self._ended:
                 return
+            # A signal's handler may come between any two of these lines, and ends the run or waits for its end.
+            self._finish = {"status": status, "exitCode": exit_code} if os.getpid() == self._owner else None
+            _process.leaving(self)
             self._ended = True
         _process.closed(self)
         try:
-            self._send_rest(status, exit_code, exit_timeout() if timeout_s is None else timeout_s)
+            self._send_rest(exit_timeout() if timeout_s is None else timeout_s)
         finally:
             _process.left(self)
 
-    def _send_rest(self, status: str, exit_code: int, timeout_s: float) -> None:
+    def _send_rest(self, timeout_s: float) -> None:
         sender = self._sender
         # A forked child sends its own points; the run ends with the process that began it.
-        owner = os.getpid() == self._owner
-        if sender is None or not (owner or sender.started):
+        if sender is None or not (self._finish or sender.started):
             return
         try:
-            sender.close(timeout_s, {"status": status, "exitCode": exit_code} if owner else None)
+            sender.close(timeout_s, self._finish)
         finally:
-            self._report(sender, status if owner and sender.finished else None, timeout_s)
+            self._report(sender, timeout_s)
 
     def _wait_for_end(self, timeout_s: float) -> None:
         """For a signal's handler that has interrupted the end."""
         if self._sender is not None:
-            self._sender.close(timeout_s, None)
+            self._sender.close(timeout_s, self._finish)
 
-    def _report(self, sender: Sender, status: str | None, timeout_s: float) -> None:
+    def _report(self, sender: Sender, timeout_s: float) -> None:
         counts = sender.counts
         if counts.waits:
             say(f"log() waited {counts.waits:,} times for room in the queue, {counts.waited_s:.1f} s in all")
@@ -244,9 +248,11 @@ class Run:
                 f"{sender.undelivered:,} points were not delivered within {timeout_s:g} s "
                 f"(RUNTIDE_EXIT_TIMEOUT); {sender.last_error or 'the server was too slow'}"
             )
-        if status is not None:
-            say(f"{self._name} {status}, {counts.delivered:,} points delivered: {self.url}")
-        elif os.getpid() == self._owner:
+        if self._finish is None:
+            return
+        if sender.finished:
+            say(f"{self._name} {self._finish['status']}, {counts.delivered:,} points delivered: {self.url}")
+        else:
             say(f"the end of {self._name} was not delivered; {sender.last_error or 'the server was too slow'}")
 
     def _after_fork(self) -> None:

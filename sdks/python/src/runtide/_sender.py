@@ -83,8 +83,10 @@ class Sender:
         self._reset()
 
     def _reset(self) -> None:
-        # Reentrant, because a signal handler that logs or finishes may run inside log() itself.
-        self._changed = threading.Condition(threading.RLock())
+        # Reentrant, because a signal handler that logs or finishes may run inside log() itself. Taken by itself and not
+        # through the condition, whose __enter__ is Python: a Ctrl-C at the end of that would leave it taken for ever.
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
         self._thread: threading.Thread | None = None
         self.writer = uuid.uuid4().hex
         self.counts = Counts()
@@ -127,7 +129,7 @@ class Sender:
 
     def start(self) -> None:
         """Starts the thread; at the interpreter's end that can fail, and `close` then does the work itself."""
-        with self._changed:
+        with self._lock:
             if self._thread is not None:
                 return
             thread = threading.Thread(target=self._work, name="runtide-sender", daemon=True)
@@ -143,7 +145,7 @@ class Sender:
 
     def add(self, step: int, time_ms: int, values: Mapping[str, float]) -> None:
         """Queues points. Returns at once unless the queue is full: then it waits a while for room, or drops them."""
-        with self._changed:
+        with self._lock:
             if self._queue.points >= self._settings.queue_points and not self._wait_for_room():
                 self._drop(len(values))
                 return
@@ -202,25 +204,28 @@ class Sender:
 
     def update(self, fields: Mapping[str, Any]) -> None:
         """Fields of `updateRun`; config and summary are merged key by key, here as on the server."""
-        with self._changed:
+        with self._lock:
             _merge(self._update, fields)
 
     def close(self, timeout_s: float, finish: Mapping[str, Any] | None) -> None:
         """Sends what is left, then `finish` (fields of `finishRun`), and returns after `timeout_s` at the latest."""
-        with self._changed:
+        with self._lock:
             if not self._closing:
-                self._closing = True
                 self._deadline = time.monotonic() + timeout_s
                 self._finish = dict(finish) if finish is not None else None
                 # The end of the time is kept for finishRun, so that a run that could not send all still ends.
                 self._drain_until = self._deadline - (min(1.0, timeout_s / 5) if self._finish is not None else 0.0)
-                self._changed.notify_all()
+                # Last: a signal's handler that comes here meanwhile lets go of the lock, and the thread reads these.
+                self._closing = True
+            self._changed.notify_all()
         if self._thread is None:
+            # A handler that interrupts this must not begin it anew: the locks of the connection are not reentrant.
+            self._thread = threading.current_thread()
             self._work()
         elif self._thread is not threading.current_thread():
             # A request that has just started when time is up may need a moment to notice. Waiting for the condition
             # lets go of the lock even where a signal's handler has interrupted the add() that holds it.
-            with self._changed:
+            with self._lock:
                 done = self._changed.wait_for(lambda: self._done, timeout_s + 0.25)
             if done:
                 self._thread.join(0.25)
@@ -252,13 +257,13 @@ class Sender:
         if self._finish is not None and not self._finished:
             self._send_finish()
         self._client.close()
-        with self._changed:
+        with self._lock:
             self._done = True
             self._changed.notify_all()
 
     def _turn(self) -> bool:
         """One batch, or one wait; False when nothing is left to do."""
-        with self._changed:
+        with self._lock:
             if self._forked:
                 self._changed.wait_for(lambda: self._closing or self._queue.points > 0, self._settings.interval_s)
                 since = time.monotonic() - self._batch_sent_at
@@ -274,7 +279,7 @@ class Sender:
             self._batch_sent_at = time.monotonic()
             self._send(self._in_flight)
             return True
-        with self._changed:
+        with self._lock:
             if self._closing:
                 return self._queue.points > 0 or bool(self._update) or bool(self._apart)
         if time.monotonic() - self._last_contact >= self._settings.heartbeat_s:
@@ -282,7 +287,7 @@ class Sender:
         return True
 
     def _take(self) -> Numbered | None:
-        with self._changed:
+        with self._lock:
             batch = self._queue.take()
             if batch is None:
                 return None
@@ -378,7 +383,7 @@ class Sender:
         delay *= random.uniform(0.5, 1.0)  # noqa: S311 — spreads clients, guards nothing
         if retry_after is not None:
             delay = max(delay, min(retry_after, LONGEST_RETRY_AFTER_S))
-        with self._changed:
+        with self._lock:
             if self._closing:
                 if retry_after is None:
                     delay = min(delay, 1.0)
@@ -400,7 +405,7 @@ class Sender:
 
     def _send_update(self) -> None:
         """One try a turn: changes to the run must not hold up points."""
-        with self._changed:
+        with self._lock:
             if not self._closing and time.monotonic() < self._update_not_before:
                 return
             apart = bool(self._apart)
@@ -423,7 +428,7 @@ class Sender:
                     what = ", ".join(_describe(field, value) for field, value in fields.items())
                     self._say_once(f"update {what}", f"the server refused a change of {what} ({exc})")
                 return
-            with self._changed:
+            with self._lock:
                 if apart:
                     self._apart.appendleft(fields)
                 else:
