@@ -108,8 +108,9 @@ function chartOf(name: string, lane: Lane, operations: number, ask: () => object
       const input = { metrics: [{ name: 'loss', tag: '' }], buckets: BUCKETS, ...ask() };
       const body = bodyOf(CHARTS, { input });
       return async () => {
-        const { charts } = (await lane.send(body)).data as unknown as { charts: { x: number[] }[] };
-        if (!(charts[0] && charts[0].x.length > BUCKETS / 4)) throw new Error(`drew ${charts[0]?.x.length} buckets`);
+        // Received whole, and not read: what a client makes of it is its own. A bucket has some hundred bytes.
+        const { length } = await lane.receive(body);
+        if (length < (BUCKETS / 4) * 50) throw new Error(`answered ${length} bytes`);
       };
     },
   };

@@ -3,7 +3,9 @@
 import { connect, type Socket } from 'node:net';
 
 export interface Lane {
-  /** Throws what the server did not do. */
+  /** The answer's bytes, for those who do not look into it. Throws what the server did not do. */
+  receive(body: Body): Promise<Buffer>;
+  /** The answer, read. */
   send(body: Body): Promise<{ data: Record<string, Record<string, unknown>> }>;
   close(): void;
 }
@@ -22,19 +24,23 @@ export function openLane(url: string, apiKey: string): Lane {
     noDelay: true,
   });
   const answers = readAnswers(socket);
+  const receive = async ({ type, bytes }: Body): Promise<Buffer> => {
+    const answer = answers.next();
+    socket.cork();
+    socket.write(
+      `POST /graphql HTTP/1.1\r\nhost: ${host}\r\nauthorization: Bearer ${apiKey}\r\ncontent-type: ${type}\r\ncontent-length: ${bytes.length}\r\n\r\n`,
+    );
+    socket.write(bytes);
+    socket.uncork();
+    const { status, body } = await answer;
+    // Errors come first in an answer.
+    if (status !== 200 || body.subarray(0, 20).includes('"errors"')) throw new Error(`${status}: ${body.toString()}`);
+    return body;
+  };
   return {
-    async send({ type, bytes }) {
-      const answer = answers.next();
-      socket.cork();
-      socket.write(
-        `POST /graphql HTTP/1.1\r\nhost: ${host}\r\nauthorization: Bearer ${apiKey}\r\ncontent-type: ${type}\r\ncontent-length: ${bytes.length}\r\n\r\n`,
-      );
-      socket.write(bytes);
-      socket.uncork();
-      const { status, text } = await answer;
-      if (status !== 200 || text.includes('"errors"')) throw new Error(`${status}: ${text}`);
-      return JSON.parse(text) as { data: Record<string, Record<string, unknown>> };
-    },
+    receive,
+    send: async (body) =>
+      JSON.parse((await receive(body)).toString()) as { data: Record<string, Record<string, unknown>> },
     close: () => socket.destroy(),
   };
 }
@@ -45,14 +51,17 @@ export function bodyOf(query: string, variables?: object): Body {
 
 interface Answer {
   status: number;
-  text: string;
+  body: Buffer;
 }
 
 const HEAD_END = Buffer.from('\r\n\r\n');
 
 /** In the order of their requests, each with its length, as the server sends what is no stream. */
 function readAnswers(socket: Socket): { next(): Promise<Answer> } {
-  let received = Buffer.alloc(0);
+  // Put together once an answer is whole: an answer of megabytes comes in a hundred pieces.
+  let pieces: Buffer[] = [];
+  let size = 0;
+  let needed = 0;
   let failure: Error | null = null;
   const waiting: { resolve: (answer: Answer) => void; reject: (error: Error) => void }[] = [];
   const fail = (error: Error) => {
@@ -63,8 +72,11 @@ function readAnswers(socket: Socket): { next(): Promise<Answer> } {
   socket.on('error', fail);
   socket.on('close', () => fail(new Error('the server has closed the connection')));
   socket.on('data', (chunk: Buffer) => {
-    received = Buffer.concat([received, chunk]);
-    for (;;) {
+    pieces.push(chunk);
+    size += chunk.length;
+    while (size > 0 && size >= needed) {
+      const received = pieces.length === 1 ? (pieces[0] as Buffer) : Buffer.concat(pieces, size);
+      pieces = [received];
       const headEnd = received.indexOf(HEAD_END);
       if (headEnd === -1) return;
       const head = received.toString('latin1', 0, headEnd);
@@ -73,11 +85,15 @@ function readAnswers(socket: Socket): { next(): Promise<Answer> } {
         fail(new Error(`an answer without a length: ${head}`));
         return;
       }
-      const end = headEnd + HEAD_END.length + Number(length);
-      if (received.length < end) return;
-      const text = received.toString('utf8', headEnd + HEAD_END.length, end);
-      received = received.subarray(end);
-      waiting.shift()?.resolve({ status: Number(head.split(' ', 2)[1]), text });
+      needed = headEnd + HEAD_END.length + Number(length);
+      if (size < needed) return;
+      waiting.shift()?.resolve({
+        status: Number(head.split(' ', 2)[1]),
+        body: received.subarray(headEnd + HEAD_END.length, needed),
+      });
+      pieces = size === needed ? [] : [received.subarray(needed)];
+      size -= needed;
+      needed = 0;
     }
   });
   return {

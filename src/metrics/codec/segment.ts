@@ -37,8 +37,8 @@ export const SEGMENT_POINTS = 4096;
 const VERSION = 1;
 /** Points alone take 96 KB at most; the rest is for metadata. */
 const MAX_BODY_BYTES = 64 * 1024 * 1024;
-/** A call into zstd costs 16 µs: for less than this it buys next to nothing. */
-const COMPRESS_FROM_BYTES = 256;
+/** A call into zstd costs 16 µs: the planes of a short segment go into one frame together. */
+const COMPRESS_FROM_BYTES = 1024;
 
 export interface EncodedSegment {
   points: Buffer;
