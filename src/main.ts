@@ -2,6 +2,7 @@
 // person at the machine: `migrate [--status]`, `open` (a sign-in link), `key` (an API key).
 import { join } from 'node:path';
 import pino from 'pino';
+import { createAccessChanges } from './access/changes.ts';
 import { createApiKey, ensureOwner, isKeyUsable, type Owner } from './access/first-start.ts';
 import { readCredential, readCredentials, writeCredential } from './access/credentials-file.ts';
 import { createSignInLink } from './access/sign-in.ts';
@@ -21,6 +22,7 @@ import { createFeeds } from './live/feeds.ts';
 import { createRunFeeds } from './live/watch-runs.ts';
 import { createRunPlaces } from './runs/find.ts';
 import { version } from './version.ts';
+import { createPurge } from './workspaces/purge.ts';
 
 const STOP_MS = 9_500;
 
@@ -82,11 +84,15 @@ async function serve(config: Config): Promise<void> {
     stops.push(() => db.$disconnect());
 
     const bus = createBus(config, log);
+    const changes = createAccessChanges({ pool, bus, log });
     const feeds = createFeeds({ pool, bus, log });
     const runFeeds = createRunFeeds({ db, pool, bus, log });
     stops.push(() => bus.close());
+    stops.push(() => changes.close());
     stops.push(() => feeds.close());
     stops.push(() => runFeeds.close());
+    const purge = createPurge({ pool, log, auditDays: config.auditDays });
+    stops.push(() => purge.close());
     // The server stops before what it stands on.
     stops.push(() => http.close());
 
@@ -94,9 +100,20 @@ async function serve(config: Config): Promise<void> {
     // The key is there before anyone can find the server ready.
     const greeting = await welcome(config, db, owner, url(http.port), localAddress(config, http.port));
     stopping.signal.throwIfAborted();
-    http.serve({ db, pool, bus, places: createRunPlaces(db), feeds, runFeeds, log, url: () => url(http.port) });
+    http.serve({
+      db,
+      pool,
+      bus,
+      changes,
+      places: createRunPlaces(db),
+      feeds,
+      runFeeds,
+      log,
+      url: () => url(http.port),
+    });
     say(greeting);
     isStarted = true;
+    void purge.run();
   } catch (error) {
     await stop();
     if (stopping.signal.aborted) process.exit(0);

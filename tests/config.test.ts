@@ -35,6 +35,7 @@ test('with nothing set the server is for this machine alone', () => {
     databasePoolSize: 10,
     redisUrl: undefined,
     redisPrefix: 'runtide',
+    auditDays: 730,
     sessionDays: 30,
     metricsToken: undefined,
     logLevel: 'warn',
@@ -81,6 +82,10 @@ const accepted: Record<keyof typeof variables, [string, unknown][]> = {
     ['rediss://:pw@cache', 'rediss://:pw@cache'],
   ],
   redisPrefix: [['lab:7', 'lab:7']],
+  auditDays: [
+    ['90', 90],
+    ['36500', 36_500],
+  ],
   sessionDays: [
     ['1', 1],
     ['365', 365],
@@ -111,6 +116,7 @@ const refused: Record<keyof typeof variables, string[]> = {
   databasePoolSize: ['1', '501'],
   redisUrl: ['cache:6379', 'http://cache'],
   redisPrefix: ['a b', 'x'.repeat(65)],
+  auditDays: ['89', '36501', 'ever'],
   sessionDays: ['0', '366'],
   metricsToken: [
     'short',

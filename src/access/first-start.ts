@@ -3,7 +3,7 @@
 import { v7 as uuidv7 } from 'uuid';
 import type { Db } from '../db/prisma.ts';
 import type { Scope } from './access.ts';
-import { hashToken, makeToken } from './token.ts';
+import { hashToken, makeKey } from './token.ts';
 
 export interface Owner {
   userId: string;
@@ -36,22 +36,17 @@ export async function createApiKey(
   name: string,
   scopes: Scope[] = ['READ', 'WRITE', 'ADMIN'],
 ): Promise<string> {
-  const secret = makeToken('key');
-  await db.apiKey.create({
-    data: {
-      id: uuidv7(),
-      workspaceId: owner.workspaceId,
-      userId: owner.userId,
-      name,
-      start: secret.slice(0, 8),
-      secretHash: hashToken(secret),
-      scopes,
-    },
-  });
+  const { secret, row } = makeKey();
+  await db.apiKey.create({ data: { ...row, workspaceId: owner.workspaceId, userId: owner.userId, name, scopes } });
   return secret;
 }
 
 export async function isKeyUsable(db: Db, secret: string): Promise<boolean> {
   const found = await db.apiKey.findUnique({ where: { secretHash: hashToken(secret) } });
-  return found !== null && found.revokedAt === null && (found.expiresAt === null || found.expiresAt > new Date());
+  return (
+    found !== null &&
+    found.enabled &&
+    found.revokedAt === null &&
+    (found.expiresAt === null || found.expiresAt > new Date())
+  );
 }

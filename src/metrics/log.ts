@@ -34,7 +34,7 @@ export async function logMetrics(
 ): Promise<Logged> {
   const writer = checkWriter(input);
   const batch = makeBatch(input.metrics ?? [], input.points ?? []);
-  const place = await requireRun(places, access, input.runId, 'WRITE');
+  const place = await requireRun(places, access, input.runId, 'points.log');
   const alive = input.late !== true;
   const appended = await appendBatch(pool, {
     runId: place.runId,

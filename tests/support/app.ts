@@ -1,4 +1,5 @@
 // The server in the test's own process, on a database of its own: for stories over the wire whose SQL is counted.
+import { createAccessChanges } from '../../src/access/changes.ts';
 import { createApiKey, ensureOwner, type Owner } from '../../src/access/first-start.ts';
 import type { Bus } from '../../src/bus/bus.ts';
 import { createInProcessBus } from '../../src/bus/in-process.ts';
@@ -20,6 +21,8 @@ export interface App extends AsyncDisposable {
   engines: Engines;
   owner: Owner;
   apiKey: string;
+  /** What the server answers at. */
+  paths(): string[];
   /** As the owner's key; throws errors. */
   must(query: string, variables?: Record<string, unknown>): Promise<GraphQLAnswer['data']>;
   request(query: string, variables?: Record<string, unknown>, apiKey?: string | null): Promise<GraphQLAnswer>;
@@ -44,6 +47,7 @@ export async function startApp(options: AppOptions = {}): Promise<App> {
   const pool = createPool({ connectionString: databaseUrl, size: 10, log });
   const db = createPrisma(pool, undefined);
   const bus = options.bus ?? createInProcessBus({ log });
+  const changes = createAccessChanges({ pool, bus, log });
   const feeds = createFeeds({ pool, bus, log });
   const runFeeds = createRunFeeds({ db, pool, bus, log });
   const http = await openHttpServer({
@@ -55,7 +59,17 @@ export async function startApp(options: AppOptions = {}): Promise<App> {
     secure: false,
   });
   const url = `http://127.0.0.1:${http.port}`;
-  const engines: Engines = { db, pool, bus, places: createRunPlaces(db), feeds, runFeeds, log, url: () => url };
+  const engines: Engines = {
+    db,
+    pool,
+    bus,
+    changes,
+    places: createRunPlaces(db),
+    feeds,
+    runFeeds,
+    log,
+    url: () => url,
+  };
   const owner = await ensureOwner(db, 'tester');
   const apiKey = await createApiKey(db, owner, 'tests');
   http.serve(engines);
@@ -65,6 +79,7 @@ export async function startApp(options: AppOptions = {}): Promise<App> {
     engines,
     owner,
     apiKey,
+    paths: () => http.paths(),
     must: (query, variables) => must(url, apiKey, query, variables),
     request: (query, variables, key = apiKey) => request(url, key, query, variables),
     async createRun(input = {}) {
@@ -74,6 +89,7 @@ export async function startApp(options: AppOptions = {}): Promise<App> {
     countSql: (work) => countSql(pool, work),
     async [Symbol.asyncDispose]() {
       await http.close();
+      changes.close();
       feeds.close();
       runFeeds.close();
       if (!options.bus) await bus.close();
