@@ -10,22 +10,28 @@ export interface Owner {
   workspaceId: string;
 }
 
-/** The owner of the workspace `personal`, made where there is nobody yet. Several servers may start at once. */
+/**
+ * The first person, with a workspace of theirs: the one they have owned longest, whatever it is called by now. Made where
+ * there is nobody yet, or nothing that they own. Several servers may start at once.
+ */
 export async function ensureOwner(db: Db, name: string): Promise<Owner> {
   return db.$transaction(async (tx) => {
     // Held until the commit: of two first starts on one database, the second finds what the first made.
     await tx.$executeRaw`SELECT pg_advisory_xact_lock(hashtext('runtide first start'))`;
+    const user =
+      (await tx.user.findFirst({ select: { id: true }, orderBy: [{ createdAt: 'asc' }, { id: 'asc' }] })) ??
+      (await tx.user.create({ data: { id: uuidv7(), name, email: 'owner@localhost' } }));
     const found = await tx.membership.findFirst({
-      where: { role: 'OWNER', workspace: { slug: 'personal' } },
-      orderBy: { createdAt: 'asc' },
+      where: { userId: user.id, role: 'OWNER', workspace: { deletedAt: null } },
+      orderBy: [{ createdAt: 'asc' }, { workspaceId: 'asc' }],
     });
-    if (found) return { userId: found.userId, workspaceId: found.workspaceId };
-    const userId = uuidv7();
+    if (found) return { userId: user.id, workspaceId: found.workspaceId };
     const workspaceId = uuidv7();
-    await tx.user.create({ data: { id: userId, name, email: 'owner@localhost' } });
-    await tx.workspace.create({ data: { id: workspaceId, slug: 'personal', name: 'Personal' } });
-    await tx.membership.create({ data: { workspaceId, userId, role: 'OWNER' } });
-    return { userId, workspaceId };
+    const isTaken = (await tx.workspace.count({ where: { slug: 'personal' } })) > 0;
+    const slug = isTaken ? `personal-${workspaceId.slice(-8)}` : 'personal';
+    await tx.workspace.create({ data: { id: workspaceId, slug, name: 'Personal' } });
+    await tx.membership.create({ data: { workspaceId, userId: user.id, role: 'OWNER' } });
+    return { userId: user.id, workspaceId };
   });
 }
 

@@ -10,6 +10,7 @@ import { invalidInput, RuntideError } from '../errors.ts';
 import type { ApiKey, Prisma } from '../generated/prisma/client.ts';
 import { checkName, isId } from '../runs/text.ts';
 import { requireServiceAccount } from './service-accounts.ts';
+import { requireWorkspaceId } from './workspace.ts';
 
 type Transaction = Prisma.TransactionClient;
 
@@ -31,9 +32,8 @@ export async function createApiKey(
   input: CreateApiKeyInput,
 ): Promise<{ apiKeyId: string; secret: string }> {
   const name = checkName(input.name, 'name');
-  const workspaceId = input.workspaceId ?? access.homeWorkspaceId ?? '';
+  const workspaceId = requireWorkspaceId(access, input.workspaceId ?? access.homeWorkspaceId ?? '', 'key.create');
   const serviceAccountId = input.serviceAccountId ?? null;
-  requirePermission(access, { workspaceId }, 'key.create', `workspace as ${workspaceId.slice(0, 64)}`);
   if (serviceAccountId !== null) await requireServiceAccount(db, access, serviceAccountId, workspaceId);
   else if (access.userId === null)
     throw invalidInput('serviceAccountId must say whose the key is: a service account has none of its own', {

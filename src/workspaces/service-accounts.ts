@@ -8,6 +8,7 @@ import { type Db, violatedConstraint } from '../db/prisma.ts';
 import { RuntideError } from '../errors.ts';
 import type { Prisma, ServiceAccount } from '../generated/prisma/client.ts';
 import { checkName, isId } from '../runs/text.ts';
+import { requireWorkspaceId } from './workspace.ts';
 
 export async function createServiceAccount(
   db: Db,
@@ -15,8 +16,8 @@ export async function createServiceAccount(
   input: { workspaceId?: string | null | undefined; name: string },
 ): Promise<string> {
   const name = checkName(input.name, 'name');
-  const workspaceId = input.workspaceId ?? access.homeWorkspaceId ?? '';
-  requirePermission(access, { workspaceId }, 'serviceAccount.create', `workspace as ${workspaceId.slice(0, 64)}`);
+  const asked = input.workspaceId ?? access.homeWorkspaceId ?? '';
+  const workspaceId = requireWorkspaceId(access, asked, 'serviceAccount.create');
   const id = uuidv7();
   try {
     await db.$transaction(async (tx) => {
