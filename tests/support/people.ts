@@ -2,8 +2,14 @@
 import { v7 as uuidv7 } from 'uuid';
 import type { Role, Scope } from '../../src/access/access.ts';
 import { hashToken, makeKey, makeToken } from '../../src/access/token.ts';
-import type { App } from './app.ts';
+import type { Db } from '../../src/db/prisma.ts';
 import type { GraphQLAnswer } from './client.ts';
+
+/** A server, and its database. */
+export interface Place {
+  url: string;
+  engines: { db: Db };
+}
 
 /** The headers by which somebody is known. */
 export type Credential = Record<string, string>;
@@ -16,7 +22,7 @@ export interface Person {
   sessionToken: string;
 }
 
-export async function makePerson({ engines: { db }, url }: App, name: string): Promise<Person> {
+export async function makePerson({ engines: { db }, url }: Place, name: string): Promise<Person> {
   const userId = uuidv7();
   const sessionToken = makeToken('session');
   await db.user.create({ data: { id: userId, name, email: `${userId}@example.org` } });
@@ -28,12 +34,16 @@ export async function makePerson({ engines: { db }, url }: App, name: string): P
       expiresAt: new Date(Date.now() + 3_600_000),
     },
   });
-  const cookie = `runtide_session_${new URL(url).port}=${sessionToken}`;
-  return { userId, name, session: { cookie }, sessionToken };
+  return { userId, name, session: sessionAt(url, sessionToken), sessionToken };
+}
+
+/** The same session at another server: cookies are named after the port. */
+export function sessionAt(url: string, sessionToken: string): Credential {
+  return { cookie: `runtide_session_${new URL(url).port}=${sessionToken}` };
 }
 
 export async function makeWorkspace(
-  { engines: { db } }: App,
+  { engines: { db } }: Place,
   name: string,
   members: readonly (readonly [Person, Role])[],
 ): Promise<{ workspaceId: string; slug: string }> {
@@ -57,7 +67,7 @@ export interface KeyOptions {
   revokedAt?: Date;
 }
 
-export async function makeKeyOf({ engines: { db } }: App, options: KeyOptions) {
+export async function makeKeyOf({ engines: { db } }: Place, options: KeyOptions) {
   const { scopes = ['READ', 'WRITE', 'ADMIN'], projectIds, name = 'a key', ...rest } = options;
   const { secret, row } = makeKey();
   await db.apiKey.create({

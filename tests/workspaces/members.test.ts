@@ -128,7 +128,7 @@ describe('roles', () => {
       // What was made behind the server's back has been noticed.
       app.engines.changes.announce();
       const codes = await Promise.all([demote(owner, member), demote(member, owner)]);
-      expect(codes.toSorted()).toEqual(['FORBIDDEN', null]);
+      expect(new Set(codes)).toEqual(new Set(['FORBIDDEN', null]));
       const left = await app.engines.db.membership.count({ where: { workspaceId: two.workspaceId, role: 'OWNER' } });
       expect(left).toBe(1);
     }
@@ -142,7 +142,7 @@ describe('roles', () => {
     const codes = await Promise.all(
       [owner, admin].map(({ session }) => codeAs(app, session, LEAVE, { id: workspaceId })),
     );
-    expect(codes.toSorted()).toEqual(['CONFLICT', null]);
+    expect(new Set(codes)).toEqual(new Set(['CONFLICT', null]));
   });
 });
 
