@@ -56,6 +56,11 @@ export const THE_SERVER: Actor = {
   from: { address: null, userAgent: null },
 };
 
+/** A command on the server's own machine, or its first start: on behalf of that person, whoever typed it. */
+export function atTheMachine(userId: string): Actor {
+  return { ...THE_SERVER, userId, name: "somebody at the server's machine", credential: { kind: 'machine', id: null } };
+}
+
 export async function recordAct(tx: Prisma.TransactionClient, actor: Access | Actor, act: Act): Promise<void> {
   const { details, ...row } = rowOf(actor, act);
   await tx.auditEntry.create({ data: { ...row, details } });

@@ -3,6 +3,7 @@
 import { v7 as uuidv7 } from 'uuid';
 import type { Db } from '../db/prisma.ts';
 import type { Scope } from './access.ts';
+import { atTheMachine, recordAct } from './audit.ts';
 import { hashToken, makeKey } from './token.ts';
 
 export interface Owner {
@@ -43,7 +44,16 @@ export async function createApiKey(
   scopes: Scope[] = ['READ', 'WRITE', 'ADMIN'],
 ): Promise<string> {
   const { secret, row } = makeKey();
-  await db.apiKey.create({ data: { ...row, workspaceId: owner.workspaceId, userId: owner.userId, name, scopes } });
+  const { userId, workspaceId } = owner;
+  await db.$transaction(async (tx) => {
+    await tx.apiKey.create({ data: { ...row, workspaceId, userId, name, scopes } });
+    await recordAct(tx, atTheMachine(userId), {
+      action: 'key.create',
+      workspaceId,
+      target: { type: 'KEY', id: row.id, name },
+      details: { scopes },
+    });
+  });
   return secret;
 }
 

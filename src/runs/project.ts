@@ -5,6 +5,7 @@ import { type Db, violatedConstraint } from '../db/prisma.ts';
 import { RuntideError } from '../errors.ts';
 import type { Project } from '../generated/prisma/client.ts';
 import { limits } from '../access/limits.ts';
+import { requirePermission } from '../access/permissions.ts';
 import { requireWorkspace } from './find.ts';
 import { checkName, checkText } from './text.ts';
 
@@ -53,6 +54,7 @@ export async function ensureProject(
   const where = { workspaceId_name: { workspaceId, name } };
   const found = await db.project.findUnique({ where });
   if (found) return found;
+  requirePermission(access, { workspaceId }, 'project.create', `project as ${name}`);
   try {
     return await db.project.create({ data: { id: uuidv7(), workspaceId, name, createdById: access.userId } });
   } catch (error) {

@@ -11,7 +11,9 @@ export const AuditEntryType = builder.prismaObject('AuditEntry', {
       description: 'The id of the person; null: a service account, or the server itself.',
     }),
     actorName: t.exposeString('actorName', { description: 'What whoever did it was called then.' }),
-    credentialKind: t.exposeString('credentialKind', { description: '`session`, `key`, or `server`.' }),
+    credentialKind: t.exposeString('credentialKind', {
+      description: "`session`, `key`, `machine` (a command on the server's own) or `server`.",
+    }),
     credentialId: t.exposeID('credentialId', { nullable: true, description: 'The id of the key or session.' }),
     address: t.exposeString('address', { nullable: true, description: 'The network address that it came from.' }),
     userAgent: t.exposeString('userAgent', { nullable: true, description: 'What the client said that it is.' }),
