@@ -21,6 +21,7 @@ const config: CodegenConfig = {
           SafeInt: 'number',
           Steps: 'number[]',
           Times: 'number[]',
+          Counts: 'number[]',
           Value: "number | 'NaN' | 'Infinity' | '-Infinity'",
           Values: "(number | 'NaN' | 'Infinity' | '-Infinity' | null)[]",
           Metadata: '(Record<string, unknown> | null)[]',

@@ -5,15 +5,15 @@ import { join } from 'node:path';
 import pg from 'pg';
 import { readEmbeddedConnection } from '../src/db/cluster.ts';
 import { removeHome, type ServerProcess, startServerProcess } from '../tests/support/server-process.ts';
+import { asColumns, createRun, logging, sending, type Size } from './support/batches.ts';
 import { copyIn, copyRows } from './support/copy.ts';
+import { createLoop, METRICS } from './support/loop.ts';
 import type { Benchmark, Contender, Prepared } from './support/measure.ts';
-import { bodyOf, type Lane, openLane } from './support/requests.ts';
+import { bodyOf, openLane } from './support/requests.ts';
 
 const WRITERS = 4;
-const METRICS = 10;
+const LARGE: Size = { metrics: METRICS, steps: 100, operations: 50 };
 
-const CREATE_RUN = 'mutation ($input: CreateRunInput!) { createRun(input: $input) { attempt run { id } } }';
-const LOG_METRICS = 'mutation ($input: LogMetricsInput!) { logMetrics(input: $input) { accepted duplicate cursor } }';
 const EMPTY = 'mutation { __typename }';
 
 // The best case of a table of points: metrics are numbers, what a step needs and nothing else.
@@ -24,30 +24,6 @@ CREATE TABLE bench.point (
   PRIMARY KEY (run_id, metric, step)
 )`;
 const COPY = 'COPY bench.point (run_id, metric, step, time, value) FROM STDIN (FORMAT binary)';
-
-interface Columns {
-  name: string;
-  steps: number[];
-  times: number[];
-  values: number[];
-}
-
-/** A training loop that goes on where it was: all metrics logged at each step, 100 ms and some apart. */
-function createLoop() {
-  let step = 0;
-  let time = Date.UTC(2026, 0, 1);
-  return (stepCount: number): Columns[] => {
-    const steps = Array.from({ length: stepCount }, () => step++);
-    const times = steps.map(() => (time += 95 + Math.floor(10 * Math.random())));
-    return Array.from({ length: METRICS }, (_, metric) => ({
-      name: `train/loss_${metric}`,
-      steps,
-      times,
-      // What comes out of a framework: 32-bit floats, written as the doubles they are.
-      values: steps.map((at) => Math.fround(2 * Math.exp(-at / 5_000) + 0.1 * Math.random() + metric)),
-    }));
-  };
-}
 
 export const append: Benchmark = {
   about: `durable append over HTTP: ${WRITERS} writers, batches of 1,000 points (${METRICS} metrics × 100 steps)`,
@@ -75,13 +51,9 @@ async function prepareOn(server: ServerProcess): Promise<Prepared> {
   await Promise.all(clients.map((client) => client.connect()));
   await clients[0]?.query(TABLE);
 
-  const createRun = async () => {
-    const { data } = await first.send(bodyOf(CREATE_RUN, { input: { project: 'bench' } }));
-    return (data.createRun as { run: { id: string } }).run.id;
-  };
   const runIds = await Promise.all(lanes.map(createRun));
   const sharedRunIds = lanes.map(() => runIds[0] as string);
-  const loop = createLoop();
+  const loop = createLoop(METRICS);
   const unread = () => bodyOf(EMPTY, { input: { runId: randomUUID(), metrics: loop(100) } });
   // Some 200 ms a round: shorter ones measure the other processes of the machine.
   return {
@@ -90,21 +62,23 @@ async function prepareOn(server: ServerProcess): Promise<Prepared> {
       {
         name: `${WRITERS} writers, batches of 1,000 points`,
         contenders: [
-          logging('append, a run each', lanes, runIds, { steps: 100, operations: 50 }),
-          logging('append, one run for all', lanes, sharedRunIds, { steps: 100, operations: 50 }),
+          logging('append, compact', lanes, runIds, LARGE, asColumns),
+          logging('append, JSON', lanes, runIds, LARGE),
+          logging('append, compact, one run for all', lanes, sharedRunIds, LARGE, asColumns),
           sending('empty mutation', lanes, 200, () => bodyOf(EMPTY)),
           sending('empty mutation, same body', lanes, 200, unread),
-          copying('COPY into a keyed table', clients, { steps: 100, operations: 50 }),
+          copying('COPY into a keyed table', clients, LARGE),
         ],
       },
       {
         name: '1 writer, one request after another',
         contenders: [
-          logging('append of 1,000 points', [first], runIds, { steps: 100, operations: 100 }),
-          logging('append of 10 points', [first], runIds, { steps: 1, operations: 200 }),
+          logging('append of 1,000 points, compact', [first], runIds, { ...LARGE, operations: 100 }, asColumns),
+          logging('append of 1,000 points, JSON', [first], runIds, { ...LARGE, operations: 100 }),
+          logging('append of 10 points', [first], runIds, { ...LARGE, steps: 1, operations: 200 }),
           sending('empty mutation', [first], 400, () => bodyOf(EMPTY)),
-          copying('COPY of 1,000 points', clients.slice(0, 1), { steps: 100, operations: 100 }),
-          copying('COPY of 10 points', clients.slice(0, 1), { steps: 1, operations: 400 }),
+          copying('COPY of 1,000 points', clients.slice(0, 1), { ...LARGE, steps: 100, operations: 100 }),
+          copying('COPY of 10 points', clients.slice(0, 1), { ...LARGE, steps: 1, operations: 400 }),
         ],
       },
     ],
@@ -117,49 +91,8 @@ async function prepareOn(server: ServerProcess): Promise<Prepared> {
   };
 }
 
-interface Size {
-  steps: number;
-  operations: number;
-}
-
-function logging(name: string, lanes: Lane[], runIds: string[], { steps, operations }: Size): Contender {
-  const points = METRICS * steps;
-  const loops = lanes.map((lane, index) => ({
-    lane,
-    input: { runId: runIds[index], writer: randomUUID(), batch: 0 },
-    log: createLoop(),
-  }));
-  return {
-    name,
-    lanes: lanes.length,
-    operations,
-    points,
-    prepare(index) {
-      const { lane, input, log } = loops[index] as (typeof loops)[number];
-      input.batch++;
-      const body = bodyOf(LOG_METRICS, { input: { ...input, metrics: log(steps) } });
-      return async () => {
-        const { accepted } = (await lane.send(body)).data.logMetrics ?? {};
-        if (accepted !== points) throw new Error(`accepted ${String(accepted)} of ${points} points`);
-      };
-    },
-  };
-}
-
-function sending(name: string, lanes: Lane[], operations: number, makeBody: () => Buffer): Contender {
-  return {
-    name,
-    lanes: lanes.length,
-    operations,
-    prepare(index) {
-      const body = makeBody();
-      return async () => void (await lanes[index]?.send(body));
-    },
-  };
-}
-
 function copying(name: string, clients: pg.Client[], { steps: stepCount, operations }: Size): Contender {
-  const loops = clients.map((client) => ({ client, runId: randomUUID(), log: createLoop() }));
+  const loops = clients.map((client) => ({ client, runId: randomUUID(), log: createLoop(METRICS) }));
   return {
     name,
     lanes: clients.length,

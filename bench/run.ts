@@ -4,16 +4,23 @@ import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { cpus, loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { type Benchmark, measure, type Measured, type Prepared } from './support/measure.ts';
+import { type Account, type Benchmark, measure, type Measured, type Prepared } from './support/measure.ts';
 import { readShares } from './support/profile.ts';
-import { contenderLines, ratioLines, shareLines } from './support/report.ts';
+import { contenderLines, pacedLines, ratioLines, shareLines } from './support/report.ts';
 
 const { values: options, positionals: wanted } = parseArgs({
   allowPositionals: true,
-  options: { rounds: { type: 'string', default: '12' }, profile: { type: 'boolean', default: false } },
+  options: {
+    rounds: { type: 'string', default: '12' },
+    seconds: { type: 'string', default: '60' },
+    profile: { type: 'boolean', default: false },
+  },
 });
 const rounds = Number(options.rounds);
 if (!Number.isSafeInteger(rounds) || rounds < 1) fail(`--rounds takes an integer from 1 on, not ${options.rounds}`);
+
+const seconds = Number(options.seconds);
+if (!Number.isSafeInteger(seconds) || seconds < 1) fail(`--seconds takes an integer from 1 on, not ${options.seconds}`);
 
 const names = (await readdir(import.meta.dirname))
   .filter((file) => file.endsWith('.ts') && file !== 'run.ts')
@@ -33,20 +40,24 @@ console.log(
   `${new Date().toISOString().slice(0, 10)}, ${machine.length} × ${machine[0]?.model ?? 'CPU'}, Node ${process.version}`,
 );
 for (const name of wanted.length > 0 ? wanted : names) {
-  const loaded = (await import(`./${name}.ts`)) as Record<string, Benchmark>;
+  const loaded = (await import(`./${name}.ts`)) as Record<string, Benchmark | Account>;
   const benchmark = loaded[name];
   if (!benchmark) fail(`bench/${name}.ts must export \`${name}\``);
   console.log(`\n${name}: ${benchmark.about}`);
-  await (options.profile ? profile(benchmark) : compare(benchmark));
+  if ('print' in benchmark) await Promise.race([benchmark.print(console.log, { seconds }), stopped]);
+  else await (options.profile ? profile(benchmark) : compare(benchmark));
 }
 
 async function compare(benchmark: Benchmark): Promise<void> {
   const prepared = await benchmark.prepare({});
   try {
-    for (const { name, contenders } of prepared.series) {
-      const measured = await Promise.race([measure(contenders, prepared.serverPid, rounds), stopped]);
-      console.log(['', name, ...contenderLines(measured), '', ...ratioLines(measured)].join('\n'));
-    }
+    if ('report' in prepared) console.log(['', ...(await Promise.race([prepared.report(), stopped]))].join('\n'));
+    else
+      for (const { name, contenders, paced = false } of prepared.series) {
+        const measured = await Promise.race([measure(contenders, prepared.serverPid, rounds), stopped]);
+        const compared = paced ? pacedLines(measured) : ratioLines(measured);
+        console.log(['', name, ...contenderLines(measured), '', ...compared].join('\n'));
+      }
     const load = loadavg().map((one) => one.toFixed(1));
     console.log(
       `\n${rounds} rounds, medians (min–max). Load over 1, 5 and 15 minutes, ours included: ${load.join(', ')}`,
@@ -62,6 +73,10 @@ async function profile(benchmark: Benchmark): Promise<void> {
     const prepared = await benchmark.prepare({
       NODE_OPTIONS: `--cpu-prof --cpu-prof-dir=${folder}`,
     });
+    if ('report' in prepared) {
+      await prepared.close();
+      fail('this one has no profile');
+    }
     const from = process.hrtime.bigint();
     const measured = await measureAndClose(prepared);
     const to = process.hrtime.bigint();

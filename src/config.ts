@@ -148,6 +148,20 @@ export const variables = {
     max: 500,
     description: 'Connections to the database that one server process opens at the most.',
   }),
+  tailLimitMb: integer('RUNTIDE_TAIL_LIMIT_MB', {
+    default: 1024,
+    min: 1,
+    max: 1_000_000,
+    description:
+      'Megabytes of accepted points, over all runs, that may wait to be folded. Above it batches are refused with UNAVAILABLE, and clients keep them until it is less.',
+  }),
+  diskReserveMb: integer('RUNTIDE_DISK_RESERVE_MB', {
+    default: 512,
+    min: 0,
+    max: 1_000_000,
+    description:
+      'Megabytes that the disk of the data folder must have left for batches to be accepted, while the database is there. 0 takes them until it is full.',
+  }),
   redisUrl: url('REDIS_URL', ['redis:', 'rediss:'], {
     defaultText: 'the bus stays in the process',
     description: 'A Redis or Valkey through which several server processes wake one another’s subscribers.',

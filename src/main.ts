@@ -16,8 +16,11 @@ import { startEmbeddedPostgres } from './db/embedded.ts';
 import { migrate, migrationStates } from './db/migrate.ts';
 import { createPool, type Log, schemaOf } from './db/pool.ts';
 import { createPrisma, type Db } from './db/prisma.ts';
+import { watchDatabase } from './db/watchdog.ts';
 import { RuntideError } from './errors.ts';
 import { openHttpServer } from './http/server.ts';
+import { startFolding } from './metrics/fold/folding.ts';
+import { createPressure } from './metrics/fold/pressure.ts';
 import { createFeeds } from './live/feeds.ts';
 import { createRunFeeds } from './live/watch-runs.ts';
 import { createRunPlaces } from './runs/find.ts';
@@ -82,11 +85,18 @@ async function serve(config: Config): Promise<void> {
     const db = createPrisma(pool, schemaOf(connectionString));
     stops.push(() => pool.end());
     stops.push(() => db.$disconnect());
+    stops.push(watchDatabase(pool, log));
 
     const bus = createBus(config, log);
     const changes = createAccessChanges({ pool, bus, log });
     const feeds = createFeeds({ pool, bus, log });
     const runFeeds = createRunFeeds({ db, pool, bus, log });
+    const folding = startFolding({ pool, log });
+    const { tailLimitMb, diskReserveMb } = config;
+    const folder = config.databaseUrl ? null : config.dataDir;
+    const pressure = createPressure({ tail: folding.tail, log }, { tailLimitMb, diskReserveMb, folder });
+    stops.push(() => folding.close());
+    stops.push(() => pressure.close());
     stops.push(() => bus.close());
     stops.push(() => changes.close());
     stops.push(() => feeds.close());
@@ -100,17 +110,9 @@ async function serve(config: Config): Promise<void> {
     // The key is there before anyone can find the server ready.
     const greeting = await welcome(config, db, owner, url(http.port), localAddress(config, http.port));
     stopping.signal.throwIfAborted();
-    http.serve({
-      db,
-      pool,
-      bus,
-      changes,
-      places: createRunPlaces(db),
-      feeds,
-      runFeeds,
-      log,
-      url: () => url(http.port),
-    });
+    const places = createRunPlaces(db);
+    const address = () => url(http.port);
+    http.serve({ db, pool, bus, changes, places, feeds, runFeeds, folding, pressure, log, url: address });
     say(greeting);
     isStarted = true;
     void purge.run();

@@ -33,6 +33,8 @@ test('with nothing set the server is for this machine alone', () => {
     dataDir: join(process.cwd(), '.runtide'),
     databaseUrl: undefined,
     databasePoolSize: 10,
+    tailLimitMb: 1024,
+    diskReserveMb: 512,
     redisUrl: undefined,
     redisPrefix: 'runtide',
     auditDays: 730,
@@ -77,6 +79,14 @@ const accepted: Record<keyof typeof variables, [string, unknown][]> = {
     ['2', 2],
     ['500', 500],
   ],
+  tailLimitMb: [
+    ['1', 1],
+    ['1000000', 1_000_000],
+  ],
+  diskReserveMb: [
+    ['0', 0],
+    ['4096', 4096],
+  ],
   redisUrl: [
     ['redis://cache:6379', 'redis://cache:6379'],
     ['rediss://:pw@cache', 'rediss://:pw@cache'],
@@ -114,6 +124,8 @@ const refused: Record<keyof typeof variables, string[]> = {
   dataDir: [],
   databaseUrl: ['mysql://db/runs', 'db:5432/runs'],
   databasePoolSize: ['1', '501'],
+  tailLimitMb: ['0', '1GB'],
+  diskReserveMb: ['-1', '1000001'],
   redisUrl: ['cache:6379', 'http://cache'],
   redisPrefix: ['a b', 'x'.repeat(65)],
   auditDays: ['89', '36501', 'ever'],

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { brotliCompressSync, gzipSync } from 'node:zlib';
 import type { Adapter } from '@sveltejs/kit';
 import { sveltekit } from '@sveltejs/kit/vite';
 import adapter from '@sveltejs/adapter-static';
@@ -24,6 +25,23 @@ function withoutInlineScript(inner: Adapter, folder: string): Adapter {
   };
 }
 
+// The server picks by what a browser takes. After the step above, which the adapter's own packing would come before.
+function packed(inner: Adapter, folder: string): Adapter {
+  return {
+    ...inner,
+    adapt: async (builder) => {
+      await inner.adapt(builder);
+      for (const name of readdirSync(folder, { recursive: true, encoding: 'utf8' })) {
+        if (!/\.(html|js|css|svg|json|txt)$/.test(name)) continue;
+        const bytes = readFileSync(`${folder}/${name}`);
+        const forms = { br: brotliCompressSync(bytes), gz: gzipSync(bytes, { level: 9 }) };
+        for (const [ending, form] of Object.entries(forms))
+          if (form.length < bytes.length) writeFileSync(`${folder}/${name}.${ending}`, form);
+      }
+    },
+  };
+}
+
 // SvelteKit hides its announcer with a style attribute, which `style-src 'self'` refuses: app.css does it instead.
 const withoutInlineStyle: Plugin = {
   name: 'without-inline-style',
@@ -40,7 +58,7 @@ export default defineConfig({
     withoutInlineStyle,
     tailwindcss(),
     sveltekit({
-      adapter: withoutInlineScript(adapter({ pages: 'build', fallback: 'index.html' }), 'build'),
+      adapter: packed(withoutInlineScript(adapter({ pages: 'build', fallback: 'index.html' }), 'build'), 'build'),
       paths: { base: '/app' },
     }),
   ],

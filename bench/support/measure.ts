@@ -10,20 +10,44 @@ export interface Contender {
   operations: number;
   /** Of one operation; left out where it has none. */
   points?: number;
-  /** Makes an operation ready, outside of what is measured. Called in the order in which the lane performs them. */
-  prepare(lane: number): () => Promise<void>;
+  /** Of one operation, to many clients at once; left out where it has none. */
+  messages?: number;
+  /**
+   * Makes an operation ready, outside of what is measured. Called in the order in which the lane performs them. It may
+   * answer with latencies of its own, in ms, which then count instead of how long it took.
+   */
+  prepare(lane: number): () => Promise<void | number[]>;
 }
 
 /** Contenders that are compared: the first one is the work, the others are what it is held against. */
 export interface Series {
   name: string;
+  /** They keep a pace of their own, so that latencies are compared and not rates. */
+  paced?: boolean;
   contenders: Contender[];
 }
 
 export interface Benchmark {
   about: string;
   /** `serverEnv` goes to the servers it starts. */
-  prepare(serverEnv: Record<string, string>): Promise<Prepared>;
+  prepare(serverEnv: Record<string, string>): Promise<Prepared | Reported>;
+}
+
+/** One that measures something else than operations, and says what came of it. */
+export interface Reported {
+  report(): Promise<string[]>;
+  close(): Promise<void>;
+}
+
+/** What is not compared with anything: it does its work once and says what came of it. */
+export interface Account {
+  about: string;
+  print(say: (line: string) => void, options: AccountOptions): Promise<void>;
+}
+
+export interface AccountOptions {
+  /** For those that go on for a time. */
+  seconds: number;
 }
 
 export interface Prepared {
@@ -38,6 +62,8 @@ export interface Measured {
   rates: number[];
   /** Of every operation, ascending. */
   latenciesMs: number[];
+  /** The same, a list a round. */
+  roundLatenciesMs: number[][];
   /** Of all rounds together; null where the system does not tell. */
   cpu: CpuSeconds | null;
 }
@@ -47,6 +73,7 @@ export async function measure(contenders: Contender[], serverPid: number, rounds
     contender,
     rates: [],
     latenciesMs: [],
+    roundLatenciesMs: [],
     cpu: { server: 0, database: 0, client: 0 },
   }));
   // Two rounds that do not count: compilers, caches and connections warm up.
@@ -56,11 +83,11 @@ export async function measure(contenders: Contender[], serverPid: number, rounds
       const { rate, latenciesMs, cpu } = await performRound(one.contender, serverPid);
       if (round < 0) continue;
       one.rates.push(rate);
-      one.latenciesMs.push(...latenciesMs);
+      one.roundLatenciesMs.push(latenciesMs.toSorted((a, b) => a - b));
       one.cpu = one.cpu && cpu && add(one.cpu, cpu, 1);
     }
   }
-  for (const { latenciesMs } of measured) latenciesMs.sort((a, b) => a - b);
+  for (const one of measured) one.latenciesMs = one.roundLatenciesMs.flat().toSorted((a, b) => a - b);
   return measured;
 }
 
@@ -76,8 +103,9 @@ async function performRound(contender: Contender, serverPid: number) {
     work.map(async (lane) => {
       for (const perform of lane) {
         const from = performance.now();
-        await perform();
-        latenciesMs.push(performance.now() - from);
+        const own = await perform();
+        if (own) for (const latencyMs of own) latenciesMs.push(latencyMs);
+        else latenciesMs.push(performance.now() - from);
       }
     }),
   );

@@ -17,10 +17,10 @@ const POSTGRES = 'PostgreSQL client';
 
 const parts: [string, RegExp][] = [
   ['points: check (batch.ts)', /\/src\/metrics\/batch\.ts/],
-  ['points: encode, zstd', /\/src\/metrics\/(codec|packed-\w+|bytes)\.ts/],
+  ['points: encode, zstd', /\/src\/metrics\/codec\//],
   ['body: JSON.parse', /\/src\/http\/body\.ts readJsonObject/],
   ['body: read', /\/src\/http\/body\.ts/],
-  [POSTGRES, /\/node_modules\/(pg|pg-\w+)\/|\/src\/metrics\/append\.ts/],
+  [POSTGRES, /\/node_modules\/(pg|pg-\w+)\/|\/src\/metrics\/(append|groups)\.ts/],
   ['yoga', /\/node_modules\/(graphql-yoga|@graphql-yoga|@whatwg-node|@envelop|@graphql-tools|@repeaterjs)\//],
   ['GraphQL: coerce, execute', /\/node_modules\/(graphql|@pothos)\/|\/src\/schema\//],
   ['Prisma', /\/node_modules\/@prisma\/|\/src\/generated\//],

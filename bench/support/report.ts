@@ -32,6 +32,27 @@ export function ratioLines([work, ...others]: Measured[]): string[] {
   });
 }
 
+/** The work against each of the others, by latency round by round, and by what a message costs the server. */
+export function pacedLines([work, ...others]: Measured[]): string[] {
+  if (!work) return [];
+  const names = (other: Measured) => `${work.contender.name} ÷ ${other.contender.name}`;
+  const byLatency = others.flatMap((other) =>
+    [0.5, 0.99].map((share) => {
+      const rounds = work.roundLatenciesMs.map(
+        (round, index) => quantile(round, share) / quantile(other.roundLatenciesMs[index] ?? [], share),
+      );
+      const { median, min, max } = spread(rounds);
+      return `  p${100 * share}, ${names(other)}: ${ratio(median)} (${ratio(min)}–${ratio(max)})`;
+    }),
+  );
+  const costUs = ({ contender, rates, cpu }: Measured) =>
+    (1e6 * (cpu?.server ?? NaN)) / (rates.length * contender.lanes * contender.operations * (contender.messages ?? 1));
+  const byCost = [work, ...others].map(
+    (one) => `  server CPU a message, ${one.contender.name}: ${costUs(one).toFixed(1)} µs`,
+  );
+  return [...byLatency, ...byCost];
+}
+
 /** Shares of the time at work: how much a server waits is a matter of its clients. */
 export function shareLines(shares: Map<string, number>): string[] {
   const percent = (part: number, whole: number) => `${((100 * part) / whole).toFixed(1)} %`;
@@ -43,7 +64,7 @@ export function shareLines(shares: Map<string, number>): string[] {
   return table([[head, 'share'], ...rows]);
 }
 
-function table(rows: string[][]): string[] {
+export function table(rows: string[][]): string[] {
   const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
   return rows.map((row) => {
     const cells = row.map((cell, column) =>

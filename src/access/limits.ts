@@ -3,6 +3,8 @@
 export const limits = {
   /** Bytes of one HTTP body or WebSocket message. */
   bodyBytes: 16 * 1024 * 1024,
+  /** Columns in one body of the compact form (src/http/columns.ts). */
+  bodyColumns: 65_536,
   /** Points in one batch. */
   batchPoints: 200_000,
   /** Characters of a metric's name, a tag, and of names in general. */
@@ -31,6 +33,8 @@ export const limits = {
   operationsPerSocket: 100,
   /** Open WebSockets and event streams of one credential, each. */
   socketsPerCredential: 100,
+  /** For how long a WebSocket or an event stream may take nothing of what waits for it. */
+  slowStreamMs: 30_000,
   /** Of one GraphQL document. */
   documentTokens: 5_000,
   documentBytes: 100_000,

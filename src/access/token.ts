@@ -1,6 +1,6 @@
 // Secrets that clients carry: API keys, sessions, sign-in links, invitations. `<prefix>_<256 random bits><checksum>`, so
 // that leak scanners find them and a mistyped one is refused without a look into the database, which holds SHA-256 alone.
-import { createHash, randomBytes } from 'node:crypto';
+import { hash, randomBytes } from 'node:crypto';
 import { crc32 } from 'node:zlib';
 import { v7 as uuidv7 } from 'uuid';
 
@@ -36,7 +36,8 @@ export function isToken(kind: TokenKind, text: string): boolean {
 
 /** What the database holds of a token. Looked up by an index on the hash: no secret is compared letter by letter. */
 export function hashToken(token: string): Buffer<ArrayBuffer> {
-  return Buffer.from(createHash('sha256').update(token).digest());
+  // Of each request: in one call it costs half of what a Hash does.
+  return Buffer.from(hash('sha256', token, 'buffer'));
 }
 
 function checksum(body: string): string {

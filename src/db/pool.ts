@@ -54,11 +54,15 @@ export function createPool({ connectionString, size, log }: PoolOptions): pg.Poo
 export async function transaction<Result>(
   pool: pg.Pool,
   work: (client: pg.PoolClient) => Promise<Result>,
+  { mode = '' }: { mode?: '' | 'ISOLATION LEVEL REPEATABLE READ READ ONLY' } = {},
 ): Promise<Result> {
   const client = await pool.connect();
   let broken: Error | undefined;
+  // The next statement fails and says so; a connection that is lost between two of them would end the process.
+  const onError = (error: Error) => (broken = error);
+  client.on('error', onError);
   try {
-    await client.query('BEGIN');
+    await client.query(`BEGIN ${mode}`);
     const result = await work(client);
     await client.query('COMMIT');
     return result;
@@ -66,6 +70,7 @@ export async function transaction<Result>(
     await client.query('ROLLBACK').catch((rollbackError: Error) => (broken = rollbackError));
     throw error;
   } finally {
+    client.off('error', onError);
     client.release(broken);
   }
 }

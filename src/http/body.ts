@@ -1,9 +1,17 @@
 // Reads a request's body into memory, within a bound. What is over it is not kept, and read on only so that the sender
 // gets to see the answer (src/http/server.ts ends that after a while).
 import type { IncomingMessage } from 'node:http';
+import { limits } from '../access/limits.ts';
 import { invalidInput } from '../errors.ts';
+import { COLUMNS_TYPE, readColumns } from './columns.ts';
+import { tooLarge, unpacked } from './encoding.ts';
 
-export function readBody(request: IncomingMessage, mostBytes: number): Promise<Buffer> {
+/** Unpacked, if it came packed. */
+export async function readBody(request: IncomingMessage, mostBytes: number): Promise<Buffer> {
+  return unpacked(request, await readBytes(request, mostBytes), mostBytes);
+}
+
+function readBytes(request: IncomingMessage, mostBytes: number): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = [];
     let bytes = 0;
@@ -11,11 +19,7 @@ export function readBody(request: IncomingMessage, mostBytes: number): Promise<B
       chunks.length = 0;
       request.removeAllListeners('data');
       request.resume();
-      reject(
-        invalidInput(
-          `the body may have ${mostBytes} bytes: send fewer points in a batch, each batch with its own number`,
-        ),
-      );
+      reject(tooLarge(mostBytes));
     };
     request.once('error', reject);
     if (Number(request.headers['content-length'] ?? 0) > mostBytes) {
@@ -33,15 +37,34 @@ export function readBody(request: IncomingMessage, mostBytes: number): Promise<B
 
 /** The JSON object in a body; anything else is refused. */
 export async function readJsonObject(request: IncomingMessage, mostBytes: number): Promise<Record<string, unknown>> {
-  const type = request.headers['content-type']?.split(';')[0]?.trim().toLowerCase();
+  const type = typeOf(request);
   if (type !== 'application/json')
-    throw invalidInput(`send JSON with \`Content-Type: application/json\`, not ${type ?? 'a body without a type'}`, {
-      field: 'Content-Type',
-    });
-  const body = await readBody(request, mostBytes);
+    throw invalidInput(`send JSON with \`Content-Type: application/json\`, not ${type}`, { field: 'Content-Type' });
+  return parseObject((await readBody(request, mostBytes)).toString());
+}
+
+export interface OperationBody {
+  params: Record<string, unknown>;
+  /** What `{"column": 0}` and so on stand for; null: none can. */
+  columns: readonly Float64Array[] | null;
+}
+
+/** What is to be executed, as JSON or in the compact form. */
+export async function readOperationBody(request: IncomingMessage): Promise<OperationBody> {
+  if (typeOf(request) !== COLUMNS_TYPE)
+    return { params: await readJsonObject(request, limits.bodyBytes), columns: null };
+  const { json, columns } = readColumns(await readBody(request, limits.bodyBytes));
+  return { params: parseObject(json), columns };
+}
+
+function typeOf({ headers }: IncomingMessage): string {
+  return headers['content-type']?.split(';')[0]?.trim().toLowerCase() ?? 'a body without a type';
+}
+
+function parseObject(text: string): Record<string, unknown> {
   let parsed: unknown;
   try {
-    parsed = JSON.parse(body.toString());
+    parsed = JSON.parse(text);
   } catch (error) {
     throw invalidInput(`the body is not JSON: ${(error as Error).message.slice(0, 200)}`);
   }

@@ -82,7 +82,7 @@ function countOf(value: unknown): number {
   return typeof value === 'number' && value > 0 ? value : 1;
 }
 
-/** How many tags a name has, and how many attempts a run, is not known before: then src/metrics/read.ts bounds them. */
+/** How many tags a name has, and how many attempts a run, is not known before: then src/metrics/read/charts.ts bounds them. */
 function measureCharts(input: unknown): { charts: number; points: number } {
   const { runIds, metrics, buckets: given, attempts } = (input ?? {}) as Record<string, unknown>;
   // GraphQL takes a single entry for a list of one.

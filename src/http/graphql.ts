@@ -1,21 +1,25 @@
-// GraphQL over HTTP and SSE: yoga, behind a check of the body, the credential and the document.
+// GraphQL over HTTP and SSE: Yoga, behind a check of the body, the credential and the document, and before it the short way
+// of plain-post.ts.
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { execute, type ExecutionResult, getOperationAST, GraphQLError, subscribe } from 'graphql';
+import { execute, type ExecutionResult, getOperationAST, GraphQLError } from 'graphql';
 import { createYoga, type Plugin } from 'graphql-yoga';
 import type { Access } from '../access/access.ts';
-import type { Authenticator, Presented } from '../access/authenticate.ts';
-import { limits } from '../access/limits.ts';
+import type { Presented } from '../access/authenticate.ts';
 import type { Log } from '../db/pool.ts';
-import { invalidInput } from '../errors.ts';
+import { invalidInput, RuntideError } from '../errors.ts';
 import type { Context, Engines } from '../schema/context.ts';
 import { schema } from '../schema/schema.ts';
-import { readJsonObject } from './body.ts';
+import { readOperationBody } from './body.ts';
+import { COLUMNS_TYPE } from './columns.ts';
 import { checkCost } from './cost.ts';
 import { presentedBy } from './credentials.ts';
 import { readDocument } from './documents.ts';
 import type { GraphiQL } from './graphiql.ts';
-import type { OpenStreams } from './open-streams.ts';
+import type { OpenStream, OpenStreams } from './open-streams.ts';
+import { answerPlainly } from './plain-post.ts';
 import { presentThrown, present } from './present.ts';
+import type { Edge } from './server.ts';
+import type { SharedResults } from './shared-results.ts';
 import { checkVariables } from './variables.ts';
 
 export interface GraphQLOverHttp {
@@ -28,15 +32,14 @@ export interface GraphQLOverHttp {
 
 export function createGraphQLOverHttp(
   engines: Engines,
-  authenticator: Authenticator,
-  openStreams: OpenStreams,
+  { authenticator, openStreams, live, slowStreamMs }: Edge,
   graphiql: GraphiQL,
 ): GraphQLOverHttp {
   const { log } = engines;
   const yoga = createYoga<Context>({
     schema,
     graphqlEndpoint: '/graphql',
-    plugins: [documentsPlugin, presentPlugin(log)],
+    plugins: [documentsPlugin(live), presentPlugin(log, live, slowStreamMs)],
     // What yoga does by default and we do elsewhere, or not at all.
     graphiql: false,
     landingPage: false,
@@ -57,16 +60,18 @@ export function createGraphQLOverHttp(
       }
       try {
         checkMethodAndAccept(request.method, accept);
-        if (request.method === 'POST') {
-          // Read here, within bounds; yoga takes what it finds in `body`.
-          const body = await readJsonObject(request, limits.bodyBytes);
-          checkQuery(body.query);
-          Object.assign(request, { body });
-        } else checkQuery(new URL(request.url ?? '', 'http://here').searchParams.get('query'));
+        // Read here, within bounds.
+        const body = request.method === 'POST' ? await readOperationBody(request) : null;
+        checkQuery(body ? body.params.query : new URL(request.url ?? '', 'http://here').searchParams.get('query'));
         const presented = presentedBy(request, trusted);
         const access = await authenticator.authenticate(presented);
+        const context: Context = { ...engines, access, requestId, ...(body?.columns ? { columns: body.columns } : {}) };
+        if (body && (await answerPlainly(request, response, body.params, context))) return;
         if (access && accept.includes('text/event-stream')) keepAsked(openStreams, presented, access, response);
-        await yoga(request, response, { ...engines, access, requestId });
+        // Yoga takes what it finds there.
+        if (body) Object.assign(request, { body: body.params });
+        speakJson(request);
+        await yoga(request, response, context);
       } catch (thrown) {
         // Whoever asked may be gone.
         if (response.headersSent || response.destroyed || request.socket.destroyed) {
@@ -94,9 +99,15 @@ function checkMethodAndAccept(method: string | undefined, accept: string): void 
   if (method !== 'GET' && method !== 'POST')
     throw refused(405, 'GraphQL is asked by GET and POST', { allow: 'GET, POST' });
   const types = ['application/graphql-response+json', 'application/json', 'application/*', '*/*'];
-  const taken = [...types, 'text/event-stream', 'text/*', 'multipart/mixed', 'multipart/*'];
+  const taken = [...types, COLUMNS_TYPE, 'text/event-stream', 'text/*', 'multipart/mixed', 'multipart/*'];
   if (!accept.split(',').some((one) => taken.includes(one.split(';')[0]?.trim().toLowerCase() ?? '')))
     throw refused(406, `accept one of ${types.slice(0, 2).join(', ')}, or text/event-stream for subscriptions`);
+}
+
+/** Yoga does not know the compact form. Whoever can read that is told what is wrong as JSON, which is in it. */
+function speakJson({ method, headers }: IncomingMessage): void {
+  if (method === 'POST') headers['content-type'] = 'application/json';
+  if (headers.accept?.includes(COLUMNS_TYPE)) headers.accept = `application/graphql-response+json, ${headers.accept}`;
 }
 
 function checkQuery(query: unknown): void {
@@ -113,11 +124,12 @@ function refused(status: number, message: string, headers: Record<string, string
 
 /** A stream ends when the credential that opened it does. */
 function keepAsked(openStreams: OpenStreams, presented: Presented, access: Access, response: ServerResponse): void {
-  const release = openStreams.add({ presented, access, end: () => response.destroy() });
-  response.once('close', release);
+  const stream: OpenStream = { presented, access, end: () => response.destroy() };
+  openStreams.add(stream);
+  response.once('close', () => openStreams.remove(stream));
 }
 
-const documentsPlugin: Plugin<Context> = {
+const documentsPlugin = (live: SharedResults): Plugin<Context> => ({
   onParams: ({ params }) => checkVariables(params.variables),
   onParse: ({ setParseFn }) =>
     setParseFn((source: string | { body: string }) => {
@@ -145,11 +157,11 @@ const documentsPlugin: Plugin<Context> = {
     if (!/text\/(event-stream|\*)|\*\/\*/i.test(request.headers.get('accept') ?? '*/*'))
       throw refused(406, 'a subscription is answered as `Accept: text/event-stream`, or over WebSocket');
     checkCost(args.document, args.operationName, args.variableValues as Record<string, unknown>);
-    setSubscribeFn(subscribe);
+    setSubscribeFn((args) => live.subscribe(args));
   },
-};
+});
 
-function presentPlugin(log: Log): Plugin<Context> {
+function presentPlugin(log: Log, { counts }: SharedResults, slowStreamMs: number): Plugin<Context> {
   const presented = (result: ExecutionResult, requestId: string): ExecutionResult =>
     result.errors
       ? { ...result, errors: result.errors.map((error: GraphQLError) => present(error, requestId, log)) }
@@ -168,37 +180,62 @@ function presentPlugin(log: Log): Plugin<Context> {
           result as AsyncIterable<ExecutionResult>,
           (one) => presented(one, requestId),
           (error) => presentThrown(error, requestId, log).error,
+          {
+            ms: slowStreamMs,
+            onOver: () => counts.slow++,
+            giveUp: () => (serverContext as { res?: ServerResponse }).res?.destroy(),
+          },
         ),
       );
     },
   };
 }
 
-/** Ends its source at once when it is ended itself, which an async generator would do only after another value. */
+/**
+ * Ends its source at once when it is ended itself, which an async generator would do only after another value. One that
+ * is not asked for the next value for too long ends with an error, since its reader takes nothing; if not even that is
+ * taken, it is given up.
+ */
 function mapped(
   source: AsyncIterable<ExecutionResult>,
   map: (value: ExecutionResult) => ExecutionResult,
   onError: (error: unknown) => GraphQLError,
+  patience: { ms: number; onOver: () => void; giveUp: () => void },
 ): AsyncIterableIterator<ExecutionResult> {
   const iterator = source[Symbol.asyncIterator]();
-  let failed = false;
+  let failure: { error: unknown } | null = null;
+  let isOver = false;
+  let timer: NodeJS.Timeout | undefined;
+  const tooSlow = () => {
+    failure = { error: new RuntideError('RATE_LIMITED', TOO_SLOW) };
+    patience.onOver();
+    void iterator.return?.();
+    timer = setTimeout(patience.giveUp, patience.ms).unref();
+  };
   const result: AsyncIterableIterator<ExecutionResult> = {
     [Symbol.asyncIterator]: () => result,
     async next() {
-      if (failed) return { done: true, value: undefined };
+      clearTimeout(timer);
+      if (isOver) return { done: true, value: undefined };
       try {
+        if (failure) throw failure.error;
         const next = await iterator.next();
-        return next.done ? { done: true, value: undefined } : { done: false, value: map(next.value) };
+        if (next.done) return { done: true, value: undefined };
+        timer = setTimeout(tooSlow, patience.ms).unref();
+        return { done: false, value: map(next.value) };
       } catch (error) {
         // The last thing that is said, and then the stream is complete.
-        failed = true;
+        isOver = true;
         return { done: false, value: { errors: [onError(error)] } };
       }
     },
     async return() {
+      clearTimeout(timer);
       await iterator.return?.();
       return { done: true, value: undefined };
     },
   };
   return result;
 }
+
+const TOO_SLOW = 'events are sent faster than they are read: go on with your cursors, or ask for less';

@@ -8,9 +8,18 @@ import { RuntideError } from '../errors.ts';
 
 export type EndReason = 'revoked' | 'narrowed';
 
+export interface OpenStream {
+  /** Set once it is known who asks. Streams of one credential share what is equal. */
+  presented: Presented | null;
+  access: Access | null;
+  end(reason: EndReason): void;
+}
+
 export interface OpenStreams {
-  /** Throws RATE_LIMITED when the credential has too many open. The returned function is called when it is over. */
-  add(stream: { presented: Presented; access: Access; end(reason: EndReason): void }): () => void;
+  /** Throws RATE_LIMITED when the credential has too many open. */
+  add(stream: OpenStream): void;
+  /** Also what was never added. */
+  remove(stream: OpenStream): void;
   close(): void;
 }
 
@@ -19,29 +28,31 @@ const RECHECK_MS = 2_000;
 /** Credentials that are looked up at once: after a change all are, and requests need the database too. */
 const AT_ONCE = 4;
 
-interface Open {
-  presented: Presented;
-  access: Access;
-  end(reason: EndReason): void;
-}
-
 export function createOpenStreams(authenticator: Authenticator): OpenStreams {
-  const open = new Map<string, Set<Open>>();
+  const open = new Map<string, Set<OpenStream>>();
   let checking: Promise<void> | null = null;
   let again = false;
 
-  const recheck = async (streams: ReadonlySet<Open>) => {
+  const recheck = async (streams: ReadonlySet<OpenStream>) => {
+    // One look-up a credential.
+    const asked = new Map<Presented, Promise<Access | null | undefined>>();
     for (const stream of streams) {
-      // One look-up a credential: the authenticator remembers it.
-      const access = await authenticator.authenticate(stream.presented).catch((error: unknown) =>
-        // A database that is away says nothing about the credential.
-        error instanceof RuntideError ? null : undefined,
-      );
+      const { presented, access: before } = stream;
+      if (!presented || !before) continue;
+      const asking = asked.get(presented) ?? ask(presented);
+      asked.set(presented, asking);
+      const access = await asking;
       if (access === undefined) return;
-      const change = access === null ? 'revoked' : compare(stream.access, access);
+      const change = access === null ? 'revoked' : compare(before, access);
       if (change) stream.end(change);
+      else if (access && compare(access, before) === null) stream.access = access;
     }
   };
+  const ask = (presented: Presented) =>
+    authenticator.authenticate(presented).catch((error: unknown) =>
+      // A database that is away says nothing about the credential.
+      error instanceof RuntideError ? null : undefined,
+    );
   const recheckAll = async () => {
     const all = open.values();
     // A set may go while others are asked, and its place in the map with it.
@@ -63,7 +74,7 @@ export function createOpenStreams(authenticator: Authenticator): OpenStreams {
 
   return {
     add(stream) {
-      const { id } = stream.access.credential;
+      const id = stream.access?.credential.id ?? '';
       const same = open.get(id) ?? new Set();
       if (same.size >= limits.socketsPerCredential)
         throw new RuntideError(
@@ -71,19 +82,26 @@ export function createOpenStreams(authenticator: Authenticator): OpenStreams {
           `one credential may have ${limits.socketsPerCredential} streams open: close some first`,
           { retryAfterMs: 5_000 },
         );
-      const entry = { ...stream };
-      same.add(entry);
+      const [other] = same;
+      if (other?.presented && isSame(other.presented, stream.presented)) stream.presented = other.presented;
+      same.add(stream);
       open.set(id, same);
-      return () => {
-        same.delete(entry);
-        if (same.size === 0 && open.get(id) === same) open.delete(id);
-      };
+    },
+    remove(stream) {
+      const id = stream.access?.credential.id ?? '';
+      const same = open.get(id);
+      same?.delete(stream);
+      if (same?.size === 0) open.delete(id);
     },
     close() {
       stop();
       clearInterval(timer);
     },
   };
+}
+
+function isSame(one: Presented, other: Presented | null): boolean {
+  return JSON.stringify(one) === JSON.stringify(other);
 }
 
 /** A workspace that is no longer theirs counts as revoked; less to do there as narrowed. */

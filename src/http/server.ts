@@ -1,17 +1,19 @@
 // The HTTP server: one table of routes, and for all of them a request id, the check of the origin, and headers.
-import { createHash, timingSafeEqual } from 'node:crypto';
+import { createHash, randomUUID, timingSafeEqual } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { fileURLToPath } from 'node:url';
 import sirv from 'sirv';
-import { v7 as uuidv7 } from 'uuid';
 import { type Authenticator, createAuthenticator } from '../access/authenticate.ts';
+import { limits } from '../access/limits.ts';
 import { signInByLink, signOut } from '../access/sign-in.ts';
 import { RuntideError } from '../errors.ts';
+import type { FoldCounts } from '../metrics/fold/folding.ts';
 import type { Engines } from '../schema/context.ts';
 import { sendAuditLog } from './audit-log.ts';
 import { readJsonObject } from './body.ts';
 import { endedSessionCookie, fromOf, sessionCookie, sessionTokenOf } from './credentials.ts';
+import { codingsOf } from './encoding.ts';
 import { createGraphiQL } from './graphiql.ts';
 import { createGraphQLOverHttp } from './graphql.ts';
 import { listen, type OnUpgrade } from './listen.ts';
@@ -19,6 +21,7 @@ import { createOpenStreams, type OpenStreams } from './open-streams.ts';
 import { createOrigins } from './origins.ts';
 import { presentThrown } from './present.ts';
 import { createPrometheus, type Prometheus } from './prometheus.ts';
+import { createSharedResults, type SharedResults, type Stringify } from './shared-results.ts';
 import { createGraphQLOverWebSocket } from './websocket.ts';
 
 export interface HttpOptions {
@@ -29,6 +32,8 @@ export interface HttpOptions {
   metricsToken: string;
   /** Cookies go over TLS alone. */
   secure: boolean;
+  /** Other than `limits` says. */
+  slowStreamMs?: number;
 }
 
 /** What holds the port from the start on, and answers 503 until there is something to serve. */
@@ -40,6 +45,16 @@ export interface HttpServer {
   /** Requests in flight get their answer, sockets are told to go on elsewhere. Idempotent. */
   close(): Promise<void>;
 }
+
+/** What GraphQL over HTTP and over WebSocket have in common. */
+export interface Edge {
+  authenticator: Authenticator;
+  openStreams: OpenStreams;
+  live: SharedResults;
+  slowStreamMs: number;
+}
+
+const stringify: Stringify = (result) => JSON.stringify(result);
 
 interface About {
   requestId: string;
@@ -62,7 +77,7 @@ export async function openHttpServer(options: HttpOptions): Promise<HttpServer> 
   const origins = createOrigins(options.allowedOrigins);
 
   const onRequest = (request: IncomingMessage, response: ServerResponse) => {
-    const about = { requestId: uuidv7(), trusted: origins.allows(request) };
+    const about = { requestId: randomUUID(), trusted: origins.allows(request) };
     response.setHeader('x-request-id', about.requestId);
     response.setHeader('x-content-type-options', 'nosniff');
     response.setHeader('referrer-policy', 'no-referrer');
@@ -74,7 +89,7 @@ export async function openHttpServer(options: HttpOptions): Promise<HttpServer> 
       response.setHeader('access-control-expose-headers', 'x-request-id, retry-after');
       if (request.method === 'OPTIONS') {
         response.setHeader('access-control-allow-methods', 'GET, POST');
-        response.setHeader('access-control-allow-headers', 'authorization, content-type');
+        response.setHeader('access-control-allow-headers', 'authorization, content-type, content-encoding');
         response.setHeader('access-control-max-age', '600');
       }
     }
@@ -106,9 +121,12 @@ export async function openHttpServer(options: HttpOptions): Promise<HttpServer> 
     serve(engines) {
       authenticator = createAuthenticator(engines);
       openStreams = createOpenStreams(authenticator);
-      sockets = createGraphQLOverWebSocket(engines, authenticator, openStreams, origins);
-      const prometheus = createPrometheus(engines, sockets.sockets);
-      routes = servingRoutes(options, engines, authenticator, openStreams, prometheus);
+      const live = createSharedResults(engines, stringify);
+      const slowStreamMs = options.slowStreamMs ?? limits.slowStreamMs;
+      const edge = { authenticator, openStreams, live, slowStreamMs };
+      sockets = createGraphQLOverWebSocket(engines, { ...edge, origins, stringify });
+      const prometheus = createPrometheus(engines, { sockets: sockets.sockets, live: live.counts });
+      routes = servingRoutes(options, engines, edge, prometheus);
     },
     paths: () => [...Object.keys(routes.exact), ...Object.keys(routes.below)],
     close: () => (closing ??= close()),
@@ -166,16 +184,10 @@ const startingRoutes: Routes = {
   },
 };
 
-function servingRoutes(
-  options: HttpOptions,
-  engines: Engines,
-  authenticator: Authenticator,
-  openStreams: OpenStreams,
-  prometheus: Prometheus,
-): Routes {
-  const { db, pool, log } = engines;
+function servingRoutes(options: HttpOptions, engines: Engines, edge: Edge, prometheus: Prometheus): Routes {
+  const { db, pool, folding, log } = engines;
   const graphiql = createGraphiQL((error) => log.error({ err: error }, 'GraphiQL could not be shown'));
-  const graphql = createGraphQLOverHttp(engines, authenticator, openStreams, graphiql);
+  const graphql = createGraphQLOverHttp(engines, edge, graphiql);
   const dashboard = serveDashboard();
   const redirect: Handler = (_, response) => void response.writeHead(302, { location: '/app/' }).end();
 
@@ -210,7 +222,7 @@ function servingRoutes(
           () => true,
           () => false,
         );
-        sendText(response, isReady ? 200 : 503, isReady ? 'ready' : 'the database is away');
+        sendText(response, isReady ? 200 : 503, isReady ? `ready${damageOf(folding.counts)}` : 'the database is away');
       }),
       '/metrics': reading(async (request, response) => {
         if (!isSame(request.headers.authorization ?? '', `Bearer ${options.metricsToken}`)) {
@@ -239,7 +251,7 @@ function servingRoutes(
     below: {
       '/api/audit-log/': reading(async (request, response, { requestId, trusted }) => {
         try {
-          await sendAuditLog(engines, authenticator, request, response, trusted);
+          await sendAuditLog(engines, edge.authenticator, request, response, trusted);
         } catch (thrown) {
           // Cut off in the middle, so that half a log is not taken for a whole one.
           if (response.headersSent) throw thrown;
@@ -257,6 +269,14 @@ function servingRoutes(
 const PAGE_POLICY =
   "default-src 'self'; base-uri 'none'; object-src 'none'; frame-ancestors 'none'; form-action 'self'";
 
+const VARY = 'origin, accept-encoding';
+
+/** What a person should know though all else is served. */
+function damageOf({ damagedBatches, damagedSegments }: FoldCounts): string {
+  if (damagedBatches + damagedSegments === 0) return '';
+  return `, but stored points are damaged: since the start ${damagedSegments} segments and ${damagedBatches} batches could not be read when they were folded (the log names them)`;
+}
+
 /** The built pages. Names below _app/immutable/ carry a hash of their content. */
 function serveDashboard(): Handler {
   const folder = fileURLToPath(new URL('../../web/build', import.meta.url));
@@ -265,8 +285,12 @@ function serveDashboard(): Handler {
     return (_, response) => sendText(response, 503, 'The pages are not built: `npm start` builds them.');
   const files = sirv(folder, {
     etag: true,
+    // As the build has packed them.
+    brotli: true,
+    gzip: true,
     single: 'index.html',
     setHeaders: (response, path) => {
+      response.setHeader('vary', VARY);
       response.setHeader('content-security-policy', PAGE_POLICY);
       response.setHeader(
         'cache-control',
@@ -276,6 +300,9 @@ function serveDashboard(): Handler {
   });
   return (request, response) => {
     request.url = (request.url ?? '').slice('/app'.length);
+    response.setHeader('vary', VARY);
+    // It looks for names alone, also for one of weight 0.
+    request.headers['accept-encoding'] = codingsOf(request.headers['accept-encoding']).join(', ');
     files(request, response, () => sendText(response, 404, 'There is nothing at this address.'));
   };
 }

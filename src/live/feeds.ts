@@ -1,12 +1,13 @@
 // What this process hears about the runs that its subscribers watch: one listener on the bus a run, shared by all of
 // them, and one look a second at the heads of all watched runs, so that a lost message costs a second and not a gap.
+// Subscribers that miss the same are served by one reading of the journal.
 import type pg from 'pg';
 import type { Bus } from '../bus/bus.ts';
 import type { Log } from '../db/pool.ts';
-import { decodeColumns, decodedBytes } from '../metrics/codec/columns.ts';
-import type { MetricColumns } from '../metrics/columns.ts';
-import { readHeads } from '../metrics/heads.ts';
+import { type Head, readHeads } from '../metrics/heads.ts';
 import { type BatchMessage, batchesChannel, readBatchMessage } from '../metrics/publish.ts';
+import type { MetricsEvent } from './events.ts';
+import { type JournalPage, readBytes, readPage, readPayload, type ReadPayload } from './journal.ts';
 
 export interface FeedListener {
   onBatch(batch: FeedBatch): void;
@@ -19,13 +20,22 @@ export interface FeedBatch {
   attempt: number;
   /** That it takes once decoded; 0 where the payload was not carried. */
   bytes: number;
-  /** Decoded once for all who ask; null where the payload was not carried. */
-  columns(): MetricColumns[] | null;
+  /** Decoded once for all who ask; null where the payload was not carried, or is of no use. */
+  read(): ReadPayload | null;
+  /** The events that end with this batch, by what they have in them: for all who are told while it is being heard, and
+   * null from then on, so that what waits for a slow reader does not hold them. */
+  made: Map<string, MetricsEvent | null> | null;
 }
 
 export interface Feeds {
   /** Resolves when whatever is accepted from now on will be heard. */
-  listen(runId: string, listener: FeedListener): Promise<() => void>;
+  listen(runId: string, listener: FeedListener): Promise<void>;
+  /** Also what was never listened to, or is about to be. */
+  stop(runId: string, listener: FeedListener): void;
+  /** What follows `after`, for whoever knows of `known`. Those who ask while another reading is under way, and know of
+   * nothing that is newer than it, are given the same page. */
+  readJournal(runId: string, after: number, known: number): Promise<JournalPage>;
+  readHeads(runIds: readonly string[]): Promise<Map<string, Head>>;
   watchedRuns(): number;
   close(): void;
 }
@@ -39,6 +49,7 @@ interface Feed {
 
 export function createFeeds({ pool, bus, log }: { pool: pg.Pool; bus: Bus; log: Log }): Feeds {
   const feeds = new Map<string, Feed>();
+  const readings = new Map<string, { known: number; page: Promise<JournalPage> }>();
   let looking = false;
 
   const look = async () => {
@@ -63,6 +74,7 @@ export function createFeeds({ pool, bus, log }: { pool: pg.Pool; bus: Bus; log: 
       if (!read) return;
       const batch = toFeedBatch(read, log);
       for (const listener of listeners) listener.onBatch(batch);
+      batch.made = null;
     });
     const feed = { listeners, heard };
     feeds.set(runId, feed);
@@ -73,21 +85,26 @@ export function createFeeds({ pool, bus, log }: { pool: pg.Pool; bus: Bus; log: 
     async listen(runId, listener) {
       const feed = feeds.get(runId) ?? open(runId);
       feed.listeners.add(listener);
-      const stop = () => {
-        feed.listeners.delete(listener);
-        if (feed.listeners.size > 0 || feeds.get(runId) !== feed) return;
-        feeds.delete(runId);
-        feed.heard
-          .then((unsubscribe) => unsubscribe())
-          .catch((error: unknown) => log.debug({ err: error }, 'unsubscribe'));
-      };
-      try {
-        await feed.heard;
-      } catch (error) {
-        stop();
-        throw error;
-      }
-      return stop;
+      await feed.heard;
+    },
+    stop(runId, listener) {
+      const feed = feeds.get(runId);
+      if (!feed?.listeners.delete(listener) || feed.listeners.size > 0) return;
+      feeds.delete(runId);
+      feed.heard
+        .then((unsubscribe) => unsubscribe())
+        .catch((error: unknown) => log.debug({ err: error }, 'unsubscribe'));
+    },
+    readHeads: (runIds) => readHeads(pool, runIds),
+    readJournal(runId, after, known) {
+      const key = `${runId} ${after}`;
+      const reading = readings.get(key);
+      if (reading && reading.known >= known) return reading.page;
+      const page = readPage(pool, runId, after).finally(() => {
+        if (readings.get(key)?.page === page) readings.delete(key);
+      });
+      readings.set(key, { known, page });
+      return page;
     },
     watchedRuns: () => feeds.size,
     close: () => clearInterval(timer),
@@ -95,15 +112,16 @@ export function createFeeds({ pool, bus, log }: { pool: pg.Pool; bus: Bus; log: 
 }
 
 function toFeedBatch({ sequence, attempt, pointCount, payload }: BatchMessage, log: Log): FeedBatch {
-  let decoded: MetricColumns[] | null | undefined;
+  let decoded: ReadPayload | null | undefined;
   return {
     sequence,
     attempt,
-    bytes: payload ? decodedBytes(payload, pointCount) : 0,
-    columns() {
+    bytes: payload ? readBytes(payload, pointCount) : 0,
+    made: new Map(),
+    read() {
       if (decoded !== undefined) return decoded;
       try {
-        decoded = payload && decodeColumns(payload);
+        decoded = payload && readPayload(payload);
       } catch (error) {
         // What the bus garbled, or a newer server wrote, is read from the journal instead.
         log.warn({ err: error }, 'a batch from the bus could not be read');

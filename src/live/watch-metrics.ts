@@ -1,324 +1,327 @@
 // One subscriber of `metrics`: what the journal holds after the cursors, then live batches in the order of their
 // sequence, without a gap and without a duplicate. From the bus only the next sequence is taken; whatever else is
 // missing is read from the journal. What waits for a slow reader is bounded, as is what one event holds: past the bound
-// it is dropped, and read from the journal when the reader comes back.
-import type pg from 'pg';
+// it is dropped, and read from the journal when the reader comes back. Each has cursors of its own; those that come to
+// the same batches at once are given the same event.
+//
+// Classes, for once: there are thousands of these, and as closures each took 2 KB more.
 import { isUnavailable } from '../db/pool.ts';
-import { decodeColumns, decodedBytes } from '../metrics/codec/columns.ts';
-import { decodeRemoval, isRemoval } from '../metrics/codec/removal.ts';
-import type { MetricColumns } from '../metrics/columns.ts';
-import { readHeads } from '../metrics/heads.ts';
-import type { FeedBatch, Feeds } from './feeds.ts';
+import { appendedEvent, type MetricSelector, type MetricsEvent, type Selection, selectionOf } from './events.ts';
+import type { FeedBatch, FeedListener, Feeds } from './feeds.ts';
+import { WAITING_BYTES } from './journal.ts';
 
-export interface MetricSelector {
-  name: string;
-  /** No tag: every tag of that name; "": the untagged one. */
-  tag?: string | null | undefined;
+export interface Reader {
+  /** It is worth asking for the next event again. */
+  onReady(): void;
 }
 
-export interface LiveColumns extends MetricColumns {
-  attempt: number;
-}
-
-export type MetricsEvent =
-  | { kind: 'appended'; runId: string; cursor: string; metrics: LiveColumns[] }
-  | { kind: 'reset'; runId: string; cursor: string; reason: string };
-
-/** What may wait for one subscriber, and what one event holds if it has more than a batch. Decoded: 100 bytes of payload
- * can stand for 200,000 points, so that payloads alone bound nothing. */
-export const WAITING_BYTES = 2 * 1024 * 1024;
-/** Of the journal, read at once. */
-const PAGE_ROWS = 256;
-const PAGE_BYTES = 1024 * 1024;
 /** Between two tries while the database is away. */
 const AWAY_MS = 1_000;
-
-interface Watched {
-  runId: string;
-  delivered: number;
-  /** The highest sequence heard of. */
-  known: number;
-  /** Ascending, with holes where the bus lost something: those are read from the journal. */
-  waiting: FeedBatch[];
-  /** The cursor cannot be served. */
-  reset: string | null;
-}
+const DONE: IteratorResult<MetricsEvent> = { done: true, value: undefined };
+const REMOVED = 'points were deleted';
 
 export async function watchMetrics(
-  { pool, feeds }: { pool: pg.Pool; feeds: Feeds },
+  feeds: Feeds,
   runs: readonly { runId: string; after: number | null }[],
   selectors: readonly MetricSelector[] | null,
-): Promise<AsyncIterableIterator<MetricsEvent>> {
-  const watched = new Map<string, Watched>();
-  const stops: (() => void)[] = [];
-  const wanted = wantedBy(selectors);
-  let waitingBytes = 0;
-  let wake: (() => void) | null = null;
-  let done = false;
-  const pending = new Set<(result: IteratorResult<MetricsEvent>) => void>();
-
-  const end = () => {
-    done = true;
-    for (const stop of stops.splice(0)) stop();
-    watched.clear();
-    wake?.();
-    for (const resolve of pending) resolve({ done: true, value: undefined });
-    pending.clear();
-  };
-  const heard = (run: Watched, sequence: number) => {
-    if (sequence <= run.known) return;
-    run.known = sequence;
-    wake?.();
-  };
-  const drop = (run: Watched, count: number) => {
-    for (const { bytes } of run.waiting.splice(0, count)) waitingBytes -= bytes;
-  };
-  const dropDelivered = (run: Watched) => {
-    const first = run.waiting.findIndex(({ sequence }) => sequence > run.delivered);
-    drop(run, first === -1 ? run.waiting.length : first);
-  };
-
-  // The bus first, then the heads: what is accepted in between is heard, what was accepted before is below the head.
-  for (const { runId, after } of runs) {
-    const run: Watched = { runId, delivered: after ?? -1, known: -1, waiting: [], reset: null };
-    watched.set(runId, run);
-    const stop = await feeds
-      .listen(runId, {
-        onHead: (sequence) => heard(run, sequence),
-        onBatch(batch) {
-          if (batch.sequence > (run.waiting.at(-1)?.sequence ?? run.delivered) && batch.bytes > 0) {
-            run.waiting.push(batch);
-            waitingBytes += batch.bytes;
-            if (waitingBytes > WAITING_BYTES) for (const one of watched.values()) drop(one, one.waiting.length);
-          }
-          heard(run, batch.sequence);
-        },
-      })
-      .catch((error: unknown) => {
-        end();
-        throw error;
-      });
-    stops.push(stop);
-  }
+): Promise<Watch> {
+  const watch = new Watch(feeds, selectionOf(selectors), runs);
   try {
-    for (const [runId, { sequence }] of await readHeads(pool, [...watched.keys()])) {
-      const run = watched.get(runId);
-      if (!run) continue;
+    await watch.begin();
+  } catch (error) {
+    watch.end();
+    throw error;
+  }
+  return watch;
+}
+
+class Watched implements FeedListener {
+  readonly watch: Watch;
+  readonly runId: string;
+  delivered: number;
+  /** The highest sequence heard of. */
+  known = -1;
+  /** Ascending, with holes where the bus lost something: those are read from the journal. */
+  waiting: FeedBatch[] = NONE;
+  /** Read from the journal, to be told next. */
+  found: MetricsEvent | null = null;
+  /** Why the cursor cannot be served. */
+  reset: string | null = null;
+  /** It stands in the line of its watch. */
+  isDue = false;
+
+  constructor(watch: Watch, runId: string, after: number | null) {
+    this.watch = watch;
+    this.runId = runId;
+    this.delivered = after ?? -1;
+  }
+
+  onHead(sequence: number): void {
+    if (sequence <= this.known) return;
+    this.known = sequence;
+    this.watch.hear(this);
+  }
+
+  onBatch(batch: FeedBatch): void {
+    if (batch.sequence > (this.waiting.at(-1)?.sequence ?? this.delivered) && batch.bytes > 0) {
+      if (this.waiting === NONE) this.waiting = [batch];
+      else this.waiting.push(batch);
+      this.watch.keep(batch.bytes);
+    }
+    this.onHead(batch.sequence);
+  }
+
+  isUpToDate(): boolean {
+    return this.found === null && this.reset === null && this.known <= this.delivered;
+  }
+
+  drop(count: number): void {
+    if (count === 0) return;
+    for (let index = 0; index < count; index++) this.watch.waitingBytes -= this.waiting[index]?.bytes ?? 0;
+    this.waiting = count === this.waiting.length ? NONE : this.waiting.slice(count);
+  }
+
+  dropDelivered(): void {
+    const first = this.waiting.findIndex(({ sequence }) => sequence > this.delivered);
+    this.drop(first === -1 ? this.waiting.length : first);
+  }
+}
+
+const NONE: FeedBatch[] = [];
+
+/** Either iterated, or read with `readBy` and `take`. */
+export class Watch implements AsyncIterableIterator<MetricsEvent> {
+  readonly #feeds: Feeds;
+  readonly #selection: Selection;
+  readonly #runs: Watched[];
+  /** Runs for which there may be something, in the order in which they are served. */
+  #due: Watched[] = [];
+  waitingBytes = 0;
+  /** One at a time. */
+  #reading: Watched | null = null;
+  #away: NodeJS.Timeout | undefined;
+  #failure: { error: unknown } | null = null;
+  #isOver = false;
+  #reader: Reader | null = null;
+
+  constructor(feeds: Feeds, selection: Selection, runs: readonly { runId: string; after: number | null }[]) {
+    this.#feeds = feeds;
+    this.#selection = selection;
+    this.#runs = runs.map(({ runId, after }) => new Watched(this, runId, after));
+  }
+
+  /** The bus first, then the heads: what is accepted in between is heard, what was accepted before is below the head. */
+  async begin(): Promise<void> {
+    for (const run of this.#runs) await this.#feeds.listen(run.runId, run);
+    const heads = await this.#feeds.readHeads(this.#runs.map(({ runId }) => runId));
+    for (const run of this.#runs) {
+      const sequence = heads.get(run.runId)?.sequence;
+      if (sequence === undefined) continue;
       if (run.delivered === -1) {
         // From now on. What the bus brought since is above the head, or in it.
         run.delivered = sequence;
-        dropDelivered(run);
+        run.dropDelivered();
       } else if (run.delivered > sequence) run.reset = 'the cursor is ahead of the run: the server was set back';
       run.known = Math.max(run.known, sequence);
+      if (!run.isUpToDate()) this.hear(run);
     }
-  } catch (error) {
-    end();
-    throw error;
   }
 
-  /** What is there for one run, or null. Moves `delivered` past it. */
-  const take = async (run: Watched): Promise<MetricsEvent | null> => {
-    if (run.reset === null) {
-      if (run.known <= run.delivered) return null;
-      dropDelivered(run);
-      const fromBus = takeWaiting(run.waiting, run.delivered + 1);
-      if (fromBus.length > 0) {
-        drop(run, fromBus.length);
-        return eventOf(run, fromBus);
-      }
-      const rows = await readJournal(pool, run.runId, run.delivered);
-      if (done) return null;
-      if (rows[0]?.sequence === run.delivered + 1) {
-        if (!removes(rows[0].payload, wanted)) return fromJournal(run, rows);
-        run.reset = 'points were deleted';
-      }
-    }
-    const head = (await readHeads(pool, [run.runId])).get(run.runId);
-    if (run.reset === null && (head?.sequence ?? 0) <= run.delivered) {
-      run.known = run.delivered;
-      return null;
-    }
-    return resetTo(run, head?.sequence ?? 0, run.reset ?? 'the cursor is older than what the journal keeps');
-  };
+  /** Who is told when there may be something. */
+  readBy(reader: Reader): void {
+    this.#reader = reader;
+  }
 
-  const fromJournal = (run: Watched, rows: readonly JournalRow[]): MetricsEvent | null => {
-    const batches: LiveBatch[] = [];
-    let bytes = 0;
-    for (const { sequence, attempt, point_count: pointCount, payload } of rows) {
-      if (removes(payload, wanted)) break;
-      bytes += decodedBytes(payload, pointCount);
-      if (batches.length > 0 && bytes > WAITING_BYTES) break;
-      try {
-        batches.push({ sequence, attempt, columns: isRemoval(payload) ? [] : decodeColumns(payload, wanted) });
-      } catch {
-        // One that cannot be read must not hold back those behind it, nor the other runs.
-        if (batches.length === 0) return resetTo(run, sequence, `batch ${sequence} of the run is damaged`);
+  /**
+   * The next event if it is there, else null: the reader is told when it is worth asking again. Throws what went wrong,
+   * and is over then. Whoever does not ask is a slow reader.
+   */
+  take(): MetricsEvent | null {
+    if (this.#failure) {
+      this.end();
+      throw this.#failure.error;
+    }
+    for (let left = this.#due.length; left > 0 && !this.#isOver; left--) {
+      const run = this.#due.shift() as Watched;
+      const event = this.#takeFrom(run);
+      // Whoever was served goes to the end of the line.
+      if (run.isUpToDate()) run.isDue = false;
+      else this.#due.push(run);
+      if (event) return event;
+    }
+    return null;
+  }
+
+  hear(run: Watched): void {
+    if (this.#isOver) return;
+    if (!run.isDue) this.#due.push(run);
+    run.isDue = true;
+    this.#reader?.onReady();
+  }
+
+  /** Takes note of what waits. */
+  keep(bytes: number): void {
+    this.waitingBytes += bytes;
+    if (this.waitingBytes > WAITING_BYTES) for (const run of this.#runs) run.drop(run.waiting.length);
+  }
+
+  /** At once. */
+  end(): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    clearTimeout(this.#away);
+    for (const run of this.#runs) {
+      this.#feeds.stop(run.runId, run);
+      run.waiting = NONE;
+      run.found = null;
+    }
+    this.#due = [];
+  }
+
+  /** What is there for one run. What has to be read first is on its way when this returns. */
+  #takeFrom(run: Watched): MetricsEvent | null {
+    if (run.found) {
+      const { found } = run;
+      run.found = null;
+      return found;
+    }
+    if (this.#reading === run) return null;
+    while (run.reset === null && run.known > run.delivered) {
+      run.dropDelivered();
+      const batches = this.#countNext(run);
+      if (batches === 0) break;
+      const event = this.#eventOf(run, batches);
+      run.drop(batches);
+      if (event) return event;
+    }
+    if (!run.isUpToDate() && this.#reading === null) void this.#read(run);
+    return null;
+  }
+
+  /** How many batches from the bus come next without a hole. */
+  #countNext(run: Watched): number {
+    let count = 0;
+    for (const batch of run.waiting) {
+      if (batch.sequence !== run.delivered + 1 + count) break;
+      const payload = batch.read();
+      if (payload === null) break;
+      if (payload.removes(this.#selection)) {
+        if (count === 0) run.reset = REMOVED;
         break;
       }
+      count++;
     }
-    return eventOf(run, batches);
-  };
+    return count;
+  }
 
-  const resetTo = (run: Watched, sequence: number, reason: string): MetricsEvent => {
+  #eventOf(run: Watched, count: number): MetricsEvent | null {
+    const last = run.waiting[count - 1] as FeedBatch;
+    const key = `${run.delivered} ${this.#selection.key}`;
+    run.delivered = last.sequence;
+    const made = last.made?.get(key);
+    if (made !== undefined) return made;
+    const batches = run.waiting.slice(0, count);
+    const payloads = batches.map((one) => ({ attempt: one.attempt, columns: one.read()?.columns ?? [] }));
+    const event = appendedEvent(run.runId, last.sequence, payloads, this.#selection);
+    last.made?.set(key, event);
+    return event;
+  }
+
+  async #read(run: Watched): Promise<void> {
+    this.#reading = run;
+    try {
+      run.found = await this.#find(run);
+    } catch (error) {
+      if (isUnavailable(error)) {
+        // The database is away: the cursor stands, and the subscriber waits with it.
+        await new Promise<void>((resolve) => (this.#away = setTimeout(resolve, AWAY_MS)));
+      } else this.#failure = { error };
+    }
+    this.#reading = null;
+    if (!this.#isOver) this.#reader?.onReady();
+  }
+
+  /** What the journal has next for one run. Moves `delivered` past it. */
+  async #find(run: Watched): Promise<MetricsEvent | null> {
+    if (run.reset === null) {
+      let page = await this.#feeds.readJournal(run.runId, run.delivered, run.known);
+      if (page.first !== run.delivered + 1) {
+        if ((await this.#head(run)) <= run.delivered) {
+          run.known = run.delivered;
+          return null;
+        }
+        // What was heard of was not there yet, or is there no more: what is accepted by now would be found.
+        page = await this.#feeds.readJournal(run.runId, run.delivered, Infinity);
+      }
+      if (page.first === run.delivered + 1) {
+        const part = page.part(this.#selection);
+        if (!part.isRemoval) {
+          run.delivered = part.upTo;
+          run.known = Math.max(run.known, part.upTo);
+          return part.event;
+        }
+        run.reset = REMOVED;
+      }
+    }
+    const reason = run.reset ?? 'the cursor is older than what the journal keeps';
+    const sequence = await this.#head(run);
     run.reset = null;
     run.delivered = sequence;
     return { kind: 'reset', runId: run.runId, cursor: String(sequence), reason };
-  };
+  }
 
-  const eventOf = (run: Watched, batches: readonly LiveBatch[]): MetricsEvent | null => {
-    run.delivered = batches.at(-1)?.sequence ?? run.delivered;
-    const metrics = mergeBatches(batches, wanted);
-    if (metrics.length === 0) return null;
-    return { kind: 'appended', runId: run.runId, cursor: String(run.delivered), metrics };
-  };
+  async #head({ runId }: Watched): Promise<number> {
+    return (await this.#feeds.readHeads([runId])).get(runId)?.sequence ?? 0;
+  }
 
-  let last: Promise<unknown> = Promise.resolve();
-  const sleep = (milliseconds?: number) =>
-    new Promise<void>((resolve) => {
-      const timer = milliseconds === undefined ? undefined : setTimeout(resolve, milliseconds);
-      wake = () => {
-        clearTimeout(timer);
-        resolve();
-      };
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+
+  next(): Promise<IteratorResult<MetricsEvent>> {
+    this.#reader ??= new Pending(this);
+    return (this.#reader as Pending).next();
+  }
+
+  /** Ends what waits in `next` at once, rather than after another event or an answer of the database. */
+  return(): Promise<IteratorResult<MetricsEvent>> {
+    this.end();
+    this.#reader?.onReady();
+    return Promise.resolve(DONE);
+  }
+
+  isOver(): boolean {
+    return this.#isOver;
+  }
+}
+
+/** Those who wait in `next`, in order. */
+class Pending implements Reader {
+  readonly #watch: Watch;
+  readonly #calls: { resolve(result: IteratorResult<MetricsEvent>): void; reject(error: unknown): void }[] = [];
+
+  constructor(watch: Watch) {
+    this.#watch = watch;
+  }
+
+  next(): Promise<IteratorResult<MetricsEvent>> {
+    return new Promise((resolve, reject) => {
+      this.#calls.push({ resolve, reject });
+      this.onReady();
     });
-  const pull = async (): Promise<IteratorResult<MetricsEvent>> => {
-    while (!done) {
-      for (const run of watched.values()) {
-        const event = await take(run).catch((error: unknown) => {
-          if (isUnavailable(error)) return 'away' as const;
-          throw error;
-        });
-        if (done) break;
-        if (event === 'away') {
-          // The database is away: the cursor stands, and the subscriber waits with it.
-          await sleep(AWAY_MS);
-        } else if (event) {
-          // Whoever was served goes to the end of the line.
-          watched.delete(run.runId);
-          watched.set(run.runId, run);
-          return { done: false, value: event };
-        }
+  }
+
+  onReady(): void {
+    try {
+      while (this.#calls.length > 0 && !this.#watch.isOver()) {
+        const value = this.#watch.take();
+        if (value === null) break;
+        this.#calls.shift()?.resolve({ done: false, value });
       }
-      const behind = [...watched.values()].some((run) => run.reset !== null || run.known > run.delivered);
-      if (!done && !behind) await sleep();
+    } catch (error) {
+      // The watch is over; the others are told so.
+      this.#calls.shift()?.reject(error);
     }
-    return { done: true, value: undefined };
-  };
-  const iterator: AsyncIterableIterator<MetricsEvent> = {
-    [Symbol.asyncIterator]: () => iterator,
-    next() {
-      if (done) return Promise.resolve({ done: true, value: undefined });
-      return new Promise((resolve, reject) => {
-        pending.add(resolve);
-        const fail = (error: Error) => {
-          reject(error);
-          end();
-        };
-        last = last.then(pull).then(resolve, fail);
-        void last.then(() => pending.delete(resolve));
-      });
-    },
-    // Ends what waits in `next` at once, rather than after another event or an answer of the database.
-    return() {
-      end();
-      return Promise.resolve({ done: true, value: undefined });
-    },
-  };
-  return iterator;
-}
-
-interface LiveBatch {
-  sequence: number;
-  attempt: number;
-  columns: MetricColumns[];
-}
-
-/** The batches from the bus that come next without a hole. */
-function takeWaiting(waiting: readonly FeedBatch[], next: number): LiveBatch[] {
-  const batches: LiveBatch[] = [];
-  for (const batch of waiting) {
-    if (batch.sequence !== next + batches.length) break;
-    const columns = batch.columns();
-    if (columns === null) break;
-    batches.push({ sequence: batch.sequence, attempt: batch.attempt, columns });
+    if (this.#watch.isOver()) for (const call of this.#calls.splice(0)) call.resolve(DONE);
   }
-  return batches;
-}
-
-function wantedBy(selectors: readonly MetricSelector[] | null): (name: string, tag: string) => boolean {
-  return (name, tag) =>
-    selectors === null || selectors.some((one) => one.name === name && (one.tag == null || one.tag === tag));
-}
-
-/** Whether points of what is watched were removed; by a removal that cannot be read, they may have been. */
-function removes(payload: Buffer, wanted: (name: string, tag: string) => boolean): boolean {
-  if (!isRemoval(payload)) return false;
-  try {
-    const { name, tag } = decodeRemoval(payload);
-    return wanted(name, tag);
-  } catch {
-    return true;
-  }
-}
-
-/** Batches in the order of their sequence become one: a column a metric and attempt. */
-function mergeBatches(
-  batches: readonly { attempt: number; columns: MetricColumns[] }[],
-  wanted: (name: string, tag: string) => boolean,
-): LiveColumns[] {
-  const groups = new Map<string, LiveColumns[]>();
-  for (const { attempt, columns } of batches) {
-    for (const one of columns) {
-      if (!wanted(one.name, one.tag) || one.steps.length === 0) continue;
-      const key = `${attempt}\0${one.tag}\0${one.name}`;
-      const group = groups.get(key);
-      if (group) group.push({ ...one, attempt });
-      else groups.set(key, [{ ...one, attempt }]);
-    }
-  }
-  return [...groups.values()].map((group) => {
-    const [first] = group as [LiveColumns];
-    if (group.length === 1) return first;
-    const metadata = group.some((one) => one.metadata)
-      ? group.flatMap((one) => one.metadata ?? Array.from(one.steps, () => null))
-      : null;
-    return {
-      ...first,
-      steps: joined(group, 'steps'),
-      times: joined(group, 'times'),
-      values: joined(group, 'values'),
-      metadata,
-    };
-  });
-}
-
-function joined(group: readonly LiveColumns[], column: 'steps' | 'times' | 'values'): Float64Array {
-  const all = new Float64Array(group.reduce((sum, one) => sum + one[column].length, 0));
-  let position = 0;
-  for (const one of group) {
-    all.set(one[column], position);
-    position += one[column].length;
-  }
-  return all;
-}
-
-interface JournalRow {
-  sequence: number;
-  attempt: number;
-  point_count: number;
-  payload: Buffer;
-}
-
-/** The rows that come next, up to a page; the first one whatever its size. */
-async function readJournal(pool: pg.Pool, runId: string, after: number): Promise<JournalRow[]> {
-  const { rows } = await pool.query<JournalRow>({
-    name: 'journal page',
-    text: `SELECT sequence, attempt, point_count, payload FROM (
-             SELECT sequence, attempt, point_count, payload,
-                    sum(octet_length(payload)) OVER (ORDER BY sequence) - octet_length(payload) AS before
-             FROM (SELECT * FROM journal WHERE run_id = $1 AND sequence > $2 ORDER BY sequence LIMIT ${PAGE_ROWS}) page
-           ) summed WHERE before < ${PAGE_BYTES} ORDER BY sequence`,
-    values: [runId, after],
-  });
-  return rows;
 }

@@ -1,5 +1,5 @@
 // Makes a batch of what a client sent, or refuses it whole, naming the field and the index. Nothing unchecked gets
-// behind this file: the columns of the API are scalars, whose lists arrive here as they were parsed.
+// behind this file: the columns of the API are scalars, whose lists arrive here as they were parsed, or as floats.
 import { limits } from '../access/limits.ts';
 import { invalidInput } from '../errors.ts';
 import type { Metadata, MetricColumns } from './columns.ts';
@@ -36,7 +36,7 @@ export function makeBatch(
   points: readonly PointInput[],
   now: number = Date.now(),
 ): Batch {
-  const pointCount = metrics.reduce((sum, { steps }) => sum + (Array.isArray(steps) ? steps.length : 0), points.length);
+  const pointCount = metrics.reduce((sum, { steps }) => sum + lengthOf(steps), points.length);
   if (pointCount > limits.batchPoints)
     throw invalidInput(
       `a batch may have ${limits.batchPoints} points; this one has ${pointCount}: send it in several, each with its own number`,
@@ -96,7 +96,12 @@ function gather(points: readonly PointInput[], now: number): MetricColumns[] {
   });
 }
 
+function lengthOf(column: unknown): number {
+  return Array.isArray(column) || column instanceof Float64Array ? column.length : 0;
+}
+
 function readIntegers(input: unknown, field: string, what: string): Float64Array {
+  if (input instanceof Float64Array) return checkIntegers(input, field, what);
   const list = requireList(input, field);
   const read = new Float64Array(list.length);
   for (let index = 0; index < list.length; index++) {
@@ -108,12 +113,25 @@ function readIntegers(input: unknown, field: string, what: string): Float64Array
   return read;
 }
 
+/** The column itself, which metrics may share; or another one, where -0 stands for 0. */
+function checkIntegers(column: Float64Array, field: string, what: string): Float64Array {
+  let hasMinusZero = false;
+  for (let index = 0; index < column.length; index++) {
+    const one = column[index] as number;
+    if (!Number.isSafeInteger(one)) throw notInteger(one, field, what, index);
+    if (one === 0 && Object.is(one, -0)) hasMinusZero = true;
+  }
+  return hasMinusZero ? column.map((one) => one + 0) : column;
+}
+
 function readInteger(one: unknown, field: string, what: string): number {
   if (!Number.isSafeInteger(one)) throw notInteger(one, field, what);
   return (one as number) + 0;
 }
 
 function readValues(input: unknown, field: string): Float64Array {
+  // Every float is a value.
+  if (input instanceof Float64Array) return input;
   const list = requireList(input, field);
   const read = new Float64Array(list.length);
   for (let index = 0; index < list.length; index++) {
@@ -199,6 +217,7 @@ function place(field: string, index?: number) {
 }
 
 function show(value: unknown): string {
+  if (Number.isNaN(value)) return 'NaN';
   if (value === Infinity || value === -Infinity) return 'out of the range of 64-bit floats';
   return (JSON.stringify(value) ?? String(value)).slice(0, 60);
 }

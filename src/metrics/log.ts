@@ -5,6 +5,8 @@ import { limits } from '../access/limits.ts';
 import type { Bus } from '../bus/bus.ts';
 import type { Log } from '../db/pool.ts';
 import { invalidInput } from '../errors.ts';
+import type { Folding } from './fold/folding.ts';
+import type { Pressure } from './fold/pressure.ts';
 import { publishBatch } from './publish.ts';
 import { requireRun, type RunPlaces } from '../runs/find.ts';
 import { markAlive } from '../runs/heartbeat.ts';
@@ -27,14 +29,24 @@ export interface Logged {
   cursor: string;
 }
 
+export interface LogEngines {
+  pool: pg.Pool;
+  bus: Bus;
+  places: RunPlaces;
+  folding: Folding;
+  pressure: Pressure;
+  log: Log;
+}
+
 export async function logMetrics(
-  { pool, bus, places, log }: { pool: pg.Pool; bus: Bus; places: RunPlaces; log: Log },
+  { pool, bus, places, folding, pressure, log }: LogEngines,
   access: Access,
   input: LogMetricsInput,
 ): Promise<Logged> {
   const writer = checkWriter(input);
   const batch = makeBatch(input.metrics ?? [], input.points ?? []);
   const place = await requireRun(places, access, input.runId, 'points.log');
+  pressure.check();
   const alive = input.late !== true;
   const appended = await appendBatch(pool, {
     runId: place.runId,
@@ -45,6 +57,7 @@ export async function logMetrics(
   });
   if (!appended.duplicate) {
     publishBatch(bus, place.runId, appended);
+    folding.appended(place.runId, appended.payload.length);
     // The batch is stored whatever becomes of this: the next one says again that the run lives.
     if (appended.asleep)
       await markAlive({ pool, bus }, place, appended.attempt).catch((error: unknown) =>

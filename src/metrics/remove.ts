@@ -11,6 +11,7 @@ import { invalidInput } from '../errors.ts';
 import { requireRun, type RunPlaces } from '../runs/find.ts';
 import { checkMetricName } from './batch.ts';
 import { encodeRemoval, type Removal } from './codec/removal.ts';
+import type { Folding } from './fold/folding.ts';
 import { readHeads } from './heads.ts';
 import { publishBatch } from './publish.ts';
 
@@ -33,14 +34,15 @@ export interface Removed {
 
 /** What has no such points is left as it is, and is no error: whoever had no answer asks again. */
 export async function deletePoints(
-  { pool, bus, places }: { pool: pg.Pool; bus: Bus; places: RunPlaces },
+  { pool, bus, places, folding }: { pool: pg.Pool; bus: Bus; places: RunPlaces; folding: Folding },
   access: Access,
   input: DeletePointsInput,
 ): Promise<Removed> {
   const removal = checkRemoval(input);
   const { runId, workspaceId } = await requireRun(places, access, input.runId, 'points.delete');
+  const payload = encodeRemoval(removal);
   const stored = await transaction(pool, async (client) => {
-    const appended = await appendRemoval(client, runId, removal);
+    const appended = await appendRemoval(client, runId, removal.attempt, payload);
     if (appended)
       await recordActBySql(client, access, {
         action: 'points.delete',
@@ -51,6 +53,7 @@ export async function deletePoints(
     return appended;
   });
   if (!stored) throw await whyRefused(pool, runId, removal);
+  folding.appended(runId, payload.length);
   // Without what it says: subscribers read it from the journal, as they do large batches.
   publishBatch(bus, runId, { ...stored, pointCount: 0, payload: null });
   return { runId, cursor: String(stored.sequence) };
@@ -72,12 +75,14 @@ function checkRemoval({ name, tag, attempt, from, to }: DeletePointsInput): Remo
 async function appendRemoval(
   client: pg.PoolClient,
   runId: string,
-  removal: Removal,
+  /** Null: the newest. */
+  attempt: number | null,
+  payload: Buffer,
 ): Promise<{ sequence: number; attempt: number } | null> {
   const { rows } = await client.query<{ sequence: number; attempt: number }>({
     name: 'remove',
     text: REMOVE,
-    values: [runId, removal.attempt, encodeRemoval(removal)],
+    values: [runId, attempt, payload],
   });
   return rows[0] ?? null;
 }

@@ -2,6 +2,7 @@
 // metric and attempt the step ranges that were removed from what is stored, and the points that count since. Pure. It
 // is the one reading of journal rows for the fold and for everything that is read of metrics, so that folding changes
 // no answer.
+import { RuntideError } from '../errors.ts';
 import { decodeColumns } from './codec/columns.ts';
 import { decodeRemoval, isRemoval, type Removal } from './codec/removal.ts';
 import { type Batch, mergeBatches, pick } from './chart/line.ts';
@@ -25,7 +26,7 @@ export interface TailMetric {
   /** As stored, else as the first batch here that names the metric says. */
   repeats: Repeats;
   /** Removed from the stored points of an attempt. */
-  removedFrom(attempt: number): StepRange[];
+  removedFrom: (attempt: number) => StepRange[];
   /** Ascending by attempt; attempts that have nothing new are left out. */
   series: { attempt: number; points: Points }[];
 }
@@ -48,13 +49,13 @@ export function readTail(
   };
   for (const { sequence, attempt, payload } of rows) {
     if (isRemoval(payload)) {
-      const removal = decodeRemoval(payload);
+      const removal = decoding(sequence, () => decodeRemoval(payload));
       if (!wanted(removal.name, removal.tag)) continue;
       const metric = metricOf(removal.name, removal.tag);
       metric.removals.push(removal);
       metric.batches = metric.batches.map((batch) => without(batch, removal));
     } else
-      for (const columns of decodeColumns(payload, wanted))
+      for (const columns of decoding(sequence, () => decodeColumns(payload, wanted)))
         metricOf(columns.name, columns.tag).batches.push({ sequence, attempt, columns });
   }
   const tail = [...metrics.values()].map(({ name, tag, batches, removals }): TailMetric => {
@@ -66,10 +67,22 @@ export function readTail(
       removedFrom: (attempt) => rangesOf(removals, attempt),
       series: mergeBatches(batches, repeats)
         .filter(({ steps }) => steps.length > 0)
-        .map(({ attempt, steps, times, values, metadata }) => ({ attempt, points: { steps, times, values, metadata } })),
+        .map(({ attempt, steps, times, values, metadata }) => ({
+          attempt,
+          points: { steps, times, values, metadata },
+        })),
     };
   });
-  return tail.sort((a, b) => compareText(a.name, b.name) || compareText(a.tag, b.tag));
+  return tail.toSorted((a, b) => compareText(a.name, b.name) || compareText(a.tag, b.tag));
+}
+
+function decoding<Decoded>(sequence: number, decode: () => Decoded): Decoded {
+  try {
+    return decode();
+  } catch (error) {
+    if (error instanceof RuntideError) throw new RuntideError(error.code, `batch ${sequence}: ${error.message}`);
+    throw error;
+  }
 }
 
 function without(batch: Batch, { attempt, from, to }: Removal): Batch {
@@ -79,7 +92,10 @@ function without(batch: Batch, { attempt, from, to }: Removal): Batch {
 }
 
 /** The points whose steps are in none of the ranges; `points` itself where that is all of them. */
-export function withoutRanges<Some extends Points | MetricColumns>(points: Some, ranges: readonly StepRange[]): Some | Points {
+export function withoutRanges<Some extends Points | MetricColumns>(
+  points: Some,
+  ranges: readonly StepRange[],
+): Some | Points {
   const stays = (step: number) => !ranges.some(({ from, to }) => step >= from && step <= to);
   if (points.steps.every(stays)) return points;
   return pick(

@@ -6,9 +6,11 @@ import RelayPlugin from '@pothos/plugin-relay';
 import { limits } from '../access/limits.ts';
 import type PrismaTypes from '../generated/pothos.ts';
 import { getDatamodel } from '../generated/pothos.ts';
+import type { AnsweredColumn } from './answered-column.ts';
 import type { Context } from './context.ts';
 import PageSizePlugin from './page-size.ts';
 import ReadScopePlugin from './read-scope.ts';
+import type { ColumnNumber } from './scalars.ts';
 
 export const builder = new SchemaBuilder<{
   Context: Context;
@@ -21,9 +23,10 @@ export const builder = new SchemaBuilder<{
     DateTime: { Input: Date; Output: Date };
     JSON: { Input: unknown; Output: unknown };
     SafeInt: { Input: number; Output: number };
-    Steps: { Input: readonly unknown[]; Output: Float64Array };
-    Times: { Input: readonly unknown[]; Output: Float64Array };
-    Values: { Input: readonly unknown[]; Output: Float64Array | (number | null)[] };
+    Steps: { Input: readonly unknown[] | ColumnNumber; Output: Float64Array };
+    Times: { Input: readonly unknown[] | ColumnNumber; Output: Float64Array };
+    Counts: { Input: readonly unknown[]; Output: Float64Array };
+    Values: { Input: readonly unknown[] | ColumnNumber; Output: Float64Array | AnsweredColumn };
     Value: { Input: number | string; Output: number };
     Metadata: { Input: readonly unknown[]; Output: readonly (object | null)[] };
   };

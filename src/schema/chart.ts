@@ -1,8 +1,9 @@
 import { requireAccess } from '../access/access.ts';
 import { limits } from '../access/limits.ts';
 import { invalidInput } from '../errors.ts';
-import { type Chart, readCharts } from '../metrics/read.ts';
+import { type Chart, readCharts } from '../metrics/read/charts.ts';
 import { requireRuns } from '../runs/find.ts';
+import { AnsweredColumn } from './answered-column.ts';
 import { builder } from './builder.ts';
 import { RepeatsType } from './metric.ts';
 import { runLoader, RunType } from './run.ts';
@@ -55,7 +56,7 @@ const ChartsInput = builder.inputType('ChartsInput', {
 
 const ChartType = builder.objectRef<Chart>('Chart').implement({
   description:
-    'A series drawn with at most the buckets asked for, as columns with an entry a bucket, ascending in x. Buckets are of equal width in x; empty ones are left out. No spike is hidden: min and max are of all finite values.',
+    'A series drawn with at most the buckets asked for, as columns with an entry a bucket, ascending in x. Buckets are of equal width in x, by step up to cells of 2^n steps that are never divided; empty ones are left out. No spike is hidden: min and max are of all finite values.',
   fields: (t) => ({
     run: t.field({
       type: RunType,
@@ -76,27 +77,22 @@ const ChartType = builder.objectRef<Chart>('Chart').implement({
     min: t.field({
       type: 'Values',
       description: 'The least finite value; null: there is none.',
-      resolve: ({ min }) => nullForNaN(min),
+      resolve: ({ min }) => new AnsweredColumn(min, 'figures'),
     }),
     max: t.field({
       type: 'Values',
       description: 'The greatest finite value; null: there is none.',
-      resolve: ({ max }) => nullForNaN(max),
+      resolve: ({ max }) => new AnsweredColumn(max, 'figures'),
     }),
     mean: t.field({
       type: 'Values',
       description: 'The mean of the finite values; null: there is none.',
-      resolve: ({ mean }) => nullForNaN(mean),
+      resolve: ({ mean }) => new AnsweredColumn(mean, 'figures'),
     }),
-    counts: t.field({
-      type: ['SafeInt'],
-      description: 'How many points each bucket has.',
-      resolve: ({ counts }) => Array.from(counts),
-    }),
-    nonFiniteCounts: t.field({
-      type: ['SafeInt'],
+    counts: t.expose('counts', { type: 'Counts', description: 'How many points each bucket has.' }),
+    nonFiniteCounts: t.expose('nonFiniteCounts', {
+      type: 'Counts',
       description: 'How many of them are NaN or infinite.',
-      resolve: ({ nonFiniteCounts }) => Array.from(nonFiniteCounts),
     }),
     cursor: t.exposeString('cursor', {
       description: 'Where a `metrics` subscription goes on without a gap or a duplicate.',
@@ -125,8 +121,3 @@ builder.queryField('charts', (t) =>
     },
   }),
 );
-
-/** In the domain's columns a missing figure is NaN; in answers it is null, and NaN is a value. */
-function nullForNaN(column: Float64Array): (number | null)[] {
-  return Array.from(column, (value) => (Number.isNaN(value) ? null : value));
-}

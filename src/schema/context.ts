@@ -7,6 +7,8 @@ import type { Log } from '../db/pool.ts';
 import type { Db } from '../db/prisma.ts';
 import type { Feeds } from '../live/feeds.ts';
 import type { RunFeeds } from '../live/watch-runs.ts';
+import type { Folding } from '../metrics/fold/folding.ts';
+import type { Pressure } from '../metrics/fold/pressure.ts';
 import type { RunPlaces } from '../runs/find.ts';
 
 /** What the process is made of; the same for all requests. */
@@ -18,6 +20,8 @@ export interface Engines {
   places: RunPlaces;
   feeds: Feeds;
   runFeeds: RunFeeds;
+  folding: Folding;
+  pressure: Pressure;
   log: Log;
   /** The address by which people reach the server. */
   url: () => string;
@@ -27,4 +31,6 @@ export interface Context extends Engines {
   /** Null: nobody is signed in. */
   access: Access | null;
   requestId: string;
+  /** That came beside the operation: `{"column": 3}` in it is the fourth. Left out where none can come. */
+  columns?: readonly Float64Array[];
 }

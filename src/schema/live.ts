@@ -3,7 +3,8 @@ import { limits } from '../access/limits.ts';
 import { requirePermission } from '../access/permissions.ts';
 import { invalidInput } from '../errors.ts';
 import { readCursor } from '../live/cursor.ts';
-import { type LiveColumns, type MetricsEvent, watchMetrics } from '../live/watch-metrics.ts';
+import type { LiveColumns, MetricsEvent } from '../live/events.ts';
+import { watchMetrics } from '../live/watch-metrics.ts';
 import type { RunEvent } from '../live/watch-runs.ts';
 import { requireRuns } from '../runs/find.ts';
 import { isId } from '../runs/text.ts';
@@ -83,7 +84,7 @@ builder.subscriptionField('metrics', (t) =>
     description:
       'Points as they are accepted, each batch once and in order: first what came after the cursors, then live. Go on after a broken connection with the last cursor received.',
     args: { input: t.arg({ type: MetricsInput, required: true, description: 'What to watch.' }) },
-    subscribe: async (_, { input }, { access, pool, feeds, places }) => {
+    subscribe: async (_, { input }, { access, feeds, places }) => {
       const { runs, metrics } = input;
       if (runs.length === 0 || runs.length > limits.subscriptionRuns)
         throw invalidInput(`runs must have 1 to ${limits.subscriptionRuns} entries; it has ${runs.length}`, {
@@ -98,7 +99,7 @@ builder.subscriptionField('metrics', (t) =>
         }),
       );
       if (watched.size < runs.length) throw invalidInput('runs must not name a run twice', { field: 'runs' });
-      return watchMetrics({ pool, feeds }, [...watched.values()], metrics ?? null);
+      return watchMetrics(feeds, [...watched.values()], metrics ?? null);
     },
     resolve: (event) => event,
   }),

@@ -1,9 +1,11 @@
 import { requireAccess } from '../access/access.ts';
 import { limits } from '../access/limits.ts';
-import { type Logged, logMetrics } from '../metrics/log.ts';
+import { invalidInput } from '../errors.ts';
+import { type Logged, logMetrics, type LogMetricsInput } from '../metrics/log.ts';
 import { builder } from './builder.ts';
 import { RepeatsType } from './metric.ts';
 import { RunCommand } from './run-command.ts';
+import { isColumnNumber } from './scalars.ts';
 
 const MetricColumnsInput = builder.inputType('MetricColumnsInput', {
   description: 'Points of one metric, as columns of equal length.',
@@ -35,7 +37,7 @@ const PointInput = builder.inputType('PointInput', {
   }),
 });
 
-const LogMetricsInput = builder.inputType('LogMetricsInput', {
+const LogMetricsInputType = builder.inputType('LogMetricsInput', {
   description: `A batch: points of any number of metrics of one run, up to ${limits.batchPoints}. Stored whole or not at all.`,
   fields: (t) => ({
     runId: t.id({ required: true, description: 'The run.' }),
@@ -73,7 +75,27 @@ builder.mutationField('logMetrics', (t) =>
     type: LogMetricsPayload,
     description:
       'Logs a batch of points. The answer comes after the commit. A wrong batch is refused whole with INVALID_INPUT, which names field and index. Needs the scope WRITE.',
-    args: { input: t.arg({ type: LogMetricsInput, required: true, description: 'The batch.' }) },
-    resolve: (_, { input }, { access, ...engines }) => logMetrics(engines, requireAccess(access), input),
+    args: { input: t.arg({ type: LogMetricsInputType, required: true, description: 'The batch.' }) },
+    resolve: (_, { input }, { access, columns, ...engines }) =>
+      logMetrics(engines, requireAccess(access), columns ? withColumns(input, columns) : input),
   }),
 );
+
+/** Puts in their places the columns that came beside the operation. */
+function withColumns(input: LogMetricsInput, columns: readonly Float64Array[]): LogMetricsInput {
+  const find = (given: unknown, field: string): unknown => {
+    if (!isColumnNumber(given)) return given;
+    const found = columns[given.column];
+    if (found) return found;
+    throw invalidInput(`${field} is column ${given.column}, and the body has ${columns.length}, counted from 0`, {
+      field,
+    });
+  };
+  const metrics = input.metrics?.map((metric, index) => ({
+    ...metric,
+    steps: find(metric.steps, `metrics[${index}].steps`),
+    times: find(metric.times, `metrics[${index}].times`),
+    values: find(metric.values, `metrics[${index}].values`),
+  }));
+  return { ...input, metrics };
+}

@@ -1,7 +1,8 @@
 import type { InputShapeFromFields } from '@pothos/core';
 import { limits } from '../access/limits.ts';
 import { invalidInput } from '../errors.ts';
-import type { MetricSummary, PointsPage, PointsRequest } from '../metrics/read.ts';
+import type { PointsPage, PointsRequest } from '../metrics/read/points.ts';
+import type { MetricSummary } from '../metrics/read/summaries.ts';
 import { builder } from './builder.ts';
 
 export const MetricType = builder.enumType('MetricType', {

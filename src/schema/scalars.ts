@@ -1,6 +1,7 @@
 // Scalars. The columns of points are scalars, because a list that is checked once is sixteen times faster than a list
 // whose every entry is a field; what is in them is checked by src/metrics/batch.ts, which names metric and index.
 import { GraphQLError, type ValueNode, valueFromASTUntyped } from 'graphql';
+import { AnsweredColumn, jsonOf } from './answered-column.ts';
 import { builder } from './builder.ts';
 
 builder.scalarType('DateTime', {
@@ -25,14 +26,21 @@ builder.scalarType('SafeInt', {
 
 builder.scalarType('Steps', {
   description: 'A list of steps: integers within ±(2^53 − 1), negative ones too.',
-  serialize: (value) => Array.from(value),
-  parseValue: list,
-  parseLiteral: written(list),
+  serialize: (column) => new AnsweredColumn(column, 'numbers'),
+  parseValue: column,
+  parseLiteral: written(column),
 });
 
 builder.scalarType('Times', {
   description: 'A list of times: whole milliseconds since the Unix epoch.',
-  serialize: (value) => Array.from(value),
+  serialize: (column) => new AnsweredColumn(column, 'numbers'),
+  parseValue: column,
+  parseLiteral: written(column),
+});
+
+builder.scalarType('Counts', {
+  description: 'A list of counts: integers from 0 on.',
+  serialize: (column) => new AnsweredColumn(column, 'numbers'),
   parseValue: list,
   parseLiteral: written(list),
 });
@@ -40,14 +48,14 @@ builder.scalarType('Times', {
 builder.scalarType('Values', {
   description:
     'A list of 64-bit floats. What JSON has no number for are the strings "NaN", "Infinity", "-Infinity"; null, in answers only, is a missing value.',
-  serialize: (values) => Array.from(values, plain),
-  parseValue: list,
-  parseLiteral: written(list),
+  serialize: (column) => (column instanceof AnsweredColumn ? column : new AnsweredColumn(column, 'values')),
+  parseValue: column,
+  parseLiteral: written(column),
 });
 
 builder.scalarType('Value', {
   description: 'A 64-bit float, or one of the strings "NaN", "Infinity", "-Infinity".',
-  serialize: (value) => plain(value),
+  serialize: jsonOf,
   parseValue: (value) => value as number | string,
 });
 
@@ -62,23 +70,6 @@ builder.scalarType('Metadata', {
 const YEAR_1 = Date.parse('0001-01-01T00:00:00Z');
 const YEAR_10000 = 253_402_300_800_000;
 const RFC_3339 = /^(\d{4}-\d\d-\d\d)T([01]\d|2[0-3]):\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$/i;
-
-// TypeScript does not know it yet: JSON text that JSON.stringify takes over as it is.
-declare global {
-  // eslint-disable-next-line no-redeclare -- adds to what is declared
-  interface JSON {
-    rawJSON(text: string): object;
-  }
-}
-
-/** JSON has a number for -0, but JSON.stringify does not write it. */
-const MINUS_ZERO = JSON.rawJSON('-0.0');
-
-function plain(value: number | null): number | string | object | null {
-  if (value === null) return null;
-  if (value === 0) return Object.is(value, -0) ? MINUS_ZERO : 0;
-  return Number.isFinite(value) ? value : String(value);
-}
 
 function date(value: unknown): Date {
   const day = typeof value === 'string' ? RFC_3339.exec(value)?.[1] : undefined;
@@ -96,6 +87,20 @@ function isDay(text: string): boolean {
 function safeInteger(value: unknown): number {
   if (Number.isSafeInteger(value)) return (value as number) + 0;
   throw refused(`expected an integer within ±(2^53 − 1), not ${show(value)}`);
+}
+
+/** A list, or in the compact form the number of one that came beside the operation (src/schema/log-metrics.ts). */
+export interface ColumnNumber {
+  column: number;
+}
+
+function column(value: unknown): readonly unknown[] | ColumnNumber {
+  if (!isColumnNumber(value)) return list(value);
+  return value;
+}
+
+export function isColumnNumber(value: unknown): value is ColumnNumber {
+  return typeof value === 'object' && value !== null && Number.isSafeInteger((value as Partial<ColumnNumber>).column);
 }
 
 function list(value: unknown): unknown[] {

@@ -24,7 +24,7 @@ import { createPrisma } from '../../src/db/prisma.ts';
 import { run } from '../../src/db/process.ts';
 import { appendBatch } from '../../src/metrics/append.ts';
 import { makeBatch } from '../../src/metrics/batch.ts';
-import { readCharts } from '../../src/metrics/read.ts';
+import { readCharts } from '../../src/metrics/read/charts.ts';
 import { createRun } from '../../src/runs/create.ts';
 import { readCatalogue } from '../support/catalogue.ts';
 import { createDatabase } from '../support/database.ts';

@@ -2,14 +2,13 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { v7 as uuidv7 } from 'uuid';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Scope } from '../../src/access/access.ts';
-import { createApiKey, type Owner } from '../../src/access/first-start.ts';
+import { createApiKey } from '../../src/access/first-start.ts';
 import { makeToken } from '../../src/access/token.ts';
 import { startEmbeddedPostgres } from '../../src/db/embedded.ts';
 import { migrate } from '../../src/db/migrate.ts';
-import { type App, startApp } from '../support/app.ts';
+import { createOwner, startApp, type App } from '../support/app.ts';
 import { type GraphQLAnswer, socketClient, until } from '../support/client.ts';
 import { recordingLog, silentLog } from '../support/log.ts';
 
@@ -18,15 +17,6 @@ beforeAll(async () => {
   app = await startApp();
 });
 afterAll(() => app[Symbol.asyncDispose]());
-
-/** Somebody with a workspace of their own, who knows nothing of ours. */
-async function createOwner({ engines: { db } }: App, slug: string): Promise<Owner> {
-  const [userId, workspaceId] = [uuidv7(), uuidv7()];
-  await db.user.create({ data: { id: userId, name: slug, email: `${slug}@example.org` } });
-  await db.workspace.create({ data: { id: workspaceId, slug, name: slug } });
-  await db.membership.create({ data: { workspaceId, userId, role: 'OWNER' } });
-  return { userId, workspaceId };
-}
 
 const LOG = `mutation($id: ID!) { logMetrics(input: { runId: $id, points: [{ name: "loss", step: 1, value: 1 }] }) { cursor } }`;
 const nowhere = '00000000-0000-7000-8000-000000000000';

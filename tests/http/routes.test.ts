@@ -148,6 +148,8 @@ test('/metrics needs its own token', async () => {
   const answer = await ask('Bearer token-of-the-tests');
   expect(answer.status).toBe(200);
   expect(answer.text).toMatch(/^runtide_sockets 0$/m);
+  expect(answer.text).toMatch(/^runtide_tail_bytes 0$/m);
+  expect(answer.text).toMatch(/^runtide_damaged_segments_total 0$/m);
 });
 
 test('/healthz and /readyz say how it is', async () => {
@@ -214,7 +216,7 @@ describe('pages elsewhere', () => {
         'access-control-allow-origin': origin,
         'access-control-allow-credentials': 'true',
         'access-control-allow-methods': 'GET, POST',
-        'access-control-allow-headers': 'authorization, content-type',
+        'access-control-allow-headers': 'authorization, content-type, content-encoding',
       });
       const answer = await send(app.url, '/graphql?query={server{version}}', { headers: { origin, accept: '*/*' } });
       expect(answer.headers['access-control-allow-origin']).toBe(origin);

@@ -1,5 +1,4 @@
 // GraphQL over the real socket: the protocol, who may connect, what ends, and what is too much.
-import { once } from 'node:events';
 import { request as httpRequest } from 'node:http';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { WebSocket } from 'ws';
@@ -9,9 +8,16 @@ import { createSignInLink, signInByLink } from '../../src/access/sign-in.ts';
 import { hashToken, makeToken } from '../../src/access/token.ts';
 import { type App, startApp } from '../support/app.ts';
 import { until } from '../support/client.ts';
+import {
+  connect as connectTo,
+  type Message,
+  open as openSocket,
+  PROTOCOL,
+  type Socket,
+  subscribe,
+} from '../support/socket.ts';
 
 const PAGE = 'https://pages.example.org';
-const PROTOCOL = 'graphql-transport-ws';
 
 let app: App;
 /** Says nothing from the beginning on, while the other tests run. */
@@ -22,76 +28,14 @@ beforeAll(async () => {
 });
 afterAll(() => app[Symbol.asyncDispose]());
 
-interface Message {
-  type: string;
-  id?: string;
-  // eslint-disable-next-line @typescript-eslint/no-explicit-any -- of whatever form the server sends
-  payload?: any;
-}
-
-interface Socket extends AsyncDisposable {
-  say(message: Message | string): void;
-  /** The next message, pings of the protocol aside. */
-  hear(): Promise<Message>;
-  closed: Promise<{ code: number; reason: string }>;
-  ws: WebSocket;
-}
-
-async function connect(
-  options: { headers?: Record<string, string>; protocols?: string[]; to?: App } = {},
-): Promise<Socket> {
-  const ws = new WebSocket(
-    `${(options.to ?? app).url.replace('http', 'ws')}/graphql`,
-    options.protocols ?? [PROTOCOL],
-    options.headers ? { headers: options.headers } : {},
-  );
-  const heard: Message[] = [];
-  const waiting: ((message: Message) => void)[] = [];
-  ws.on('message', (data: Buffer) => {
-    const message = JSON.parse(data.toString()) as Message;
-    const next = waiting.shift();
-    if (next) next(message);
-    else heard.push(message);
-  });
-  const closed = once(ws, 'close').then(([code, reason]: unknown[]) => ({
-    code: code as number,
-    reason: String(reason),
-  }));
-  await once(ws, 'open');
-  return {
-    ws,
-    closed,
-    say: (message) => ws.send(typeof message === 'string' ? message : JSON.stringify(message)),
-    hear() {
-      const next = heard.shift();
-      if (next) return Promise.resolve(next);
-      return Promise.race([
-        new Promise<Message>((resolve) => waiting.push(resolve)),
-        closed.then(({ code, reason }) => {
-          throw new Error(`closed ${code} ${reason}`);
-        }),
-      ]);
-    },
-    async [Symbol.asyncDispose]() {
-      ws.close();
-      await closed;
-    },
-  };
-}
+const connect = ({ to = app, ...options }: { to?: App; headers?: Record<string, string>; protocols?: string[] } = {}) =>
+  connectTo(to.url, options);
 
 /** Connected and acknowledged; by default with the owner's key. */
-async function open(params: unknown = { authorization: `Bearer ${app.apiKey}` }, options = {}): Promise<Socket> {
-  const socket = await connect(options);
-  socket.say({ type: 'connection_init', payload: params });
-  expect(await socket.hear()).toEqual({ type: 'connection_ack' });
-  return socket;
-}
-
-const subscribe = (id: string, query: string, variables?: object): Message => ({
-  type: 'subscribe',
-  id,
-  payload: { query, variables },
-});
+const open = (
+  params: unknown = { authorization: `Bearer ${app.apiKey}` },
+  { to = app, ...options }: { to?: App; headers?: Record<string, string> } = {},
+) => openSocket(to.url, params, options);
 
 const WATCH = `subscription($id: ID!) { metrics(input: { runs: [{ id: $id, after: "0" }] }) {
   ... on MetricsAppended { cursor metrics { name values } } } }`;
@@ -254,11 +198,11 @@ describe('the protocol', () => {
     expect((await socket.closed).code).toBe(4429);
   });
 
-  test('an id that is in use is 4409', async () => {
+  test.each(['a', '☂'.repeat(200)])('an id that is in use is 4409, however long it is', async (operation) => {
     const socket = await open();
     const id = await app.createRun();
-    socket.say(subscribe('a', WATCH, { id }));
-    socket.say(subscribe('a', WATCH, { id }));
+    socket.say(subscribe(operation, WATCH, { id }));
+    socket.say(subscribe(operation, WATCH, { id }));
     expect((await socket.closed).code).toBe(4409);
     await until(() => app.engines.feeds.watchedRuns() === 0, 'the source has ended');
   });
@@ -387,11 +331,12 @@ describe('who may connect', () => {
     const link = await createSignInLink(db, app.owner.userId);
     const from = { address: null, userAgent: null, sessionDays: 1 };
     const { sessionToken } = await signInByLink(db, link, from);
-    for (const headers of [
+    const carried: Record<string, string>[] = [
       { authorization: `Bearer ${app.apiKey}` },
       { cookie: `runtide_session_${new URL(app.url).port}=${sessionToken}`, origin: app.url },
       { cookie: `a=b; runtide_session_${new URL(app.url).port}=${sessionToken}; c=d`, origin: PAGE },
-    ]) {
+    ];
+    for (const headers of carried) {
       await using socket = await open({}, { headers });
       socket.say(subscribe('a', '{ viewer { name } }'));
       expect(await socket.hear()).toMatchObject({ payload: { data: { viewer: { name: 'tester' } } } });

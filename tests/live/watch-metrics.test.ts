@@ -2,8 +2,10 @@
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import type { MetricSelector, MetricsEvent } from '../../src/live/events.ts';
 import { createFeeds, type Feeds } from '../../src/live/feeds.ts';
-import { type MetricSelector, type MetricsEvent, WAITING_BYTES, watchMetrics } from '../../src/live/watch-metrics.ts';
+import { WAITING_BYTES } from '../../src/live/journal.ts';
+import { watchMetrics } from '../../src/live/watch-metrics.ts';
 import { decodeColumns } from '../../src/metrics/codec/columns.ts';
 import type { MetricColumns } from '../../src/metrics/columns.ts';
 import { publishBatch } from '../../src/metrics/publish.ts';
@@ -42,7 +44,7 @@ async function watch(
   runs: { runId: string; after: number | null }[],
   selectors: MetricSelector[] | null = null,
 ): Promise<Watching> {
-  const one = await watchMetrics({ pool: rows.pool, feeds }, runs, selectors);
+  const one = await watchMetrics(feeds, runs, selectors);
   watching.push(one);
   return one;
 }

@@ -58,6 +58,19 @@ test('what comes while the line is full goes together when there is room', async
   expect(groups.map(({ length }) => length)).toEqual([1, 1, 1, 1, 1, 1, 64, 36]);
 });
 
+test('nobody waits for company: with room to send, a batch leaves in the turn in which it came', async () => {
+  const { add, finish, groups, turn } = sender();
+  const first = add('a', 'a1');
+  await turn();
+  expect(groups).toEqual([['a1']]);
+  // That one is still under way, and nothing ends or comes that could set off the next.
+  const second = add('b', 'b1');
+  await turn();
+  expect(groups).toEqual([['a1'], ['b1']]);
+  await finish();
+  await Promise.all([first, second]);
+});
+
 test('one that cannot be stored takes no other with it', async () => {
   const { add, finish, groups } = sender();
   const answers = Promise.allSettled([add('a', 'a1'), add('b', 'bad'), add('c', 'c1')]);

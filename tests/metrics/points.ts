@@ -2,6 +2,7 @@
 // may be, and comparison to the bit.
 
 import * as fc from 'fast-check';
+import { type Entries, entriesBetween, mergeBetween } from '../../src/metrics/chart/rollup.ts';
 import type { Metadata, MetricColumns, Points } from '../../src/metrics/columns.ts';
 
 const { MAX_SAFE_INTEGER, MIN_SAFE_INTEGER } = Number;
@@ -111,6 +112,21 @@ export function plain(metric: MetricColumns): unknown {
   const lengths = [times.length, values.length, metadata?.length ?? steps.length];
   if (lengths.some((length) => length !== steps.length)) throw new Error('columns of different length');
   return { name, tag, repeats, rows: rowsOf(metric) };
+}
+
+/** Entries of `size` points each, the last one of what is left. */
+export function entriesOf(points: Points, size: number): Entries {
+  return entriesBetween(points, every(size, points.steps.length));
+}
+
+/** One entry for each `size` entries, the last one of what is left. */
+export function mergeEach(entries: Entries, size: number): Entries {
+  return mergeBetween(entries, every(size, entries.counts.length));
+}
+
+function every(size: number, length: number): number[] {
+  const starts = Array.from({ length: Math.ceil(length / size) }, (_, index) => index * size);
+  return [...starts, length];
 }
 
 function clamp(value: number): number {

@@ -118,6 +118,43 @@ describe('more charts than the limit are refused', () => {
   });
 });
 
+test('columns are lists of what JSON has, with strings and nulls for what it has not', async () => {
+  const runId = await app.createRun();
+  const values = [0.1, 'NaN', 'Infinity', '-Infinity', 5e-324, -1e308];
+  await log(runId, [
+    { name: 'odd', steps: values.map((_, step) => -3 + step), times: values.map((_, n) => n), values },
+  ]);
+  const columns = 'x steps times first last min max mean counts nonFiniteCounts';
+  const query = `query($input: ChartsInput!) { charts(input: $input) { exact ${columns} } }`;
+  const read = async (buckets: number) =>
+    (await app.must(query, { input: { runIds: [runId], metrics: [{ name: 'odd' }], buckets } })).charts;
+  const finite = [0.1, null, null, null, 5e-324, -1e308];
+  expect(await read(10)).toEqual([
+    {
+      exact: true,
+      x: [-3, -2, -1, 0, 1, 2],
+      steps: [-3, -2, -1, 0, 1, 2],
+      times: [0, 1, 2, 3, 4, 5],
+      first: values,
+      last: values,
+      min: finite,
+      max: finite,
+      mean: finite,
+      counts: [1, 1, 1, 1, 1, 1],
+      nonFiniteCounts: [0, 1, 1, 1, 0, 0],
+    },
+  ]);
+  expect(await read(2)).toMatchObject([
+    {
+      first: [0.1, '-Infinity'],
+      last: ['Infinity', -1e308],
+      min: [0.1, -1e308],
+      counts: [3, 3],
+      nonFiniteCounts: [2, 1],
+    },
+  ]);
+});
+
 test('the run of many charts is read once', async () => {
   const runIds = [await app.createRun({ project: 'read once' }), await app.createRun({ project: 'read once' })];
   for (const runId of runIds) await log(runId, tagged(50));

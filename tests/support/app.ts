@@ -1,4 +1,5 @@
 // The server in the test's own process, on a database of its own: for stories over the wire whose SQL is counted.
+import { v7 as uuidv7 } from 'uuid';
 import { createAccessChanges } from '../../src/access/changes.ts';
 import { createApiKey, ensureOwner, type Owner } from '../../src/access/first-start.ts';
 import type { Bus } from '../../src/bus/bus.ts';
@@ -8,6 +9,8 @@ import { createPrisma } from '../../src/db/prisma.ts';
 import { openHttpServer } from '../../src/http/server.ts';
 import { createFeeds } from '../../src/live/feeds.ts';
 import { createRunFeeds } from '../../src/live/watch-runs.ts';
+import { type Rhythm, startFolding } from '../../src/metrics/fold/folding.ts';
+import { createPressure, type PressureOptions } from '../../src/metrics/fold/pressure.ts';
 import { createRunPlaces } from '../../src/runs/find.ts';
 import type { Engines } from '../../src/schema/context.ts';
 import { type GraphQLAnswer, must, request } from './client.ts';
@@ -38,7 +41,14 @@ export interface AppOptions {
   bus?: Bus;
   log?: Log;
   allowedOrigins?: string[];
+  slowStreamMs?: number;
+  /** Without it nothing is folded by itself: statements are counted. */
+  folding?: Partial<Rhythm>;
+  pressure?: Partial<PressureOptions>;
 }
+
+/** The longest that a timer takes. */
+const NEVER_MS = 2 ** 31 - 1;
 
 export async function startApp(options: AppOptions = {}): Promise<App> {
   const log = options.log ?? silentLog;
@@ -50,6 +60,11 @@ export async function startApp(options: AppOptions = {}): Promise<App> {
   const changes = createAccessChanges({ pool, bus, log });
   const feeds = createFeeds({ pool, bus, log });
   const runFeeds = createRunFeeds({ db, pool, bus, log });
+  const folding = startFolding({ pool, log }, options.folding ?? { tickMs: NEVER_MS, tailBytes: Infinity });
+  const pressure = createPressure(
+    { tail: folding.tail, log },
+    { tailLimitMb: 1_024, folder: null, diskReserveMb: 0, ...options.pressure },
+  );
   const http = await openHttpServer({
     host: '127.0.0.1',
     port: 0,
@@ -57,19 +72,12 @@ export async function startApp(options: AppOptions = {}): Promise<App> {
     sessionDays: 1,
     metricsToken: 'token-of-the-tests',
     secure: false,
+    ...(options.slowStreamMs === undefined ? {} : { slowStreamMs: options.slowStreamMs }),
   });
   const url = `http://127.0.0.1:${http.port}`;
-  const engines: Engines = {
-    db,
-    pool,
-    bus,
-    changes,
-    places: createRunPlaces(db),
-    feeds,
-    runFeeds,
-    log,
-    url: () => url,
-  };
+  const places = createRunPlaces(db);
+  const parts = { db, pool, bus, changes, places, feeds, runFeeds, folding, pressure, log };
+  const engines: Engines = { ...parts, url: () => url };
   const owner = await ensureOwner(db, 'tester');
   const apiKey = await createApiKey(db, owner, 'tests');
   http.serve(engines);
@@ -90,6 +98,8 @@ export async function startApp(options: AppOptions = {}): Promise<App> {
     async [Symbol.asyncDispose]() {
       await http.close();
       changes.close();
+      pressure.close();
+      await folding.close();
       feeds.close();
       runFeeds.close();
       if (!options.bus) await bus.close();
@@ -98,4 +108,13 @@ export async function startApp(options: AppOptions = {}): Promise<App> {
       await database?.drop();
     },
   };
+}
+
+/** Somebody with a workspace of their own, who knows nothing of ours. */
+export async function createOwner({ engines: { db } }: App, slug: string): Promise<Owner> {
+  const [userId, workspaceId] = [uuidv7(), uuidv7()];
+  await db.user.create({ data: { id: userId, name: slug, email: `${slug}@example.org` } });
+  await db.workspace.create({ data: { id: workspaceId, slug, name: slug } });
+  await db.membership.create({ data: { workspaceId, userId, role: 'OWNER' } });
+  return { userId, workspaceId };
 }

@@ -4,6 +4,7 @@ import { type IncomingMessage, request as httpRequest, type RequestOptions } fro
 export interface RawAnswer {
   status: number;
   headers: IncomingMessage['headers'];
+  bytes: Buffer;
   text: string;
 }
 
@@ -19,13 +20,10 @@ export function send(
       const chunks: Buffer[] = [];
       response.on('data', (chunk: Buffer) => chunks.push(chunk));
       response.once('error', reject);
-      response.once('end', () =>
-        resolve({
-          status: response.statusCode ?? 0,
-          headers: response.headers,
-          text: Buffer.concat(chunks).toString(),
-        }),
-      );
+      response.once('end', () => {
+        const bytes = Buffer.concat(chunks);
+        resolve({ status: response.statusCode ?? 0, headers: response.headers, bytes, text: bytes.toString() });
+      });
     });
     request.once('error', reject);
     request.end(body);

@@ -1,21 +1,7 @@
-// A series drawn with fewer points than it has: buckets of equal width in x that hide no spike, and the summary of a
-// whole series. Pure and deterministic: the same points and the same question give the same answer. It refuses no
-// value; what the mean, minimum or maximum of no finite value would be is NaN in columns and null in a summary.
-
+// What a chart and a summary are, the chart that has a bucket for each point, and the summary of a whole line. Pure. It
+// refuses no value; what the mean, minimum or maximum of no finite value would be is NaN in columns and null in a summary.
 import type { Points } from '../columns.ts';
-import { checkBuckets, draw, stripOfPoints } from './draw.ts';
-import type { Strip } from './draw.ts';
-import { countBelow } from './line.ts';
-import { addPoints, meanOf, newTally } from './tally.ts';
-
-export interface BucketRequest {
-  /** Inclusive, in the unit of x; without one, from the first point. */
-  from?: number | null | undefined;
-  /** Inclusive; without one, to the last point. */
-  to?: number | null | undefined;
-  /** The most buckets to answer with, 1 or more. */
-  buckets: number;
-}
+import type { Entries } from './rollup.ts';
 
 /** One entry a bucket that has a point, ascending in x. */
 export interface Buckets {
@@ -56,75 +42,61 @@ export interface Summary {
   maxStep: number | null;
 }
 
-/**
- * `x` has an entry a point, ascending and finite: the steps, the times of `byTime(points)`, or anything else that the
- * points were ordered by. Buckets divide the x that points of the range really have, so that a wide question about a
- * short series is answered as finely as it may be; points of one x are never divided.
- */
-export function bucketsOf(points: Points, x: Float64Array, { from, to, buckets }: BucketRequest): Buckets {
-  checkBuckets(buckets);
-  const start = countBelow(x, from ?? -Infinity);
-  const end = Math.max(start, countUpTo(x, to ?? Infinity));
-  const column = (whole: Float64Array) => whole.subarray(start, end);
-  const { steps, times, values } = points;
-  const inRange = { steps: column(steps), times: column(times), values: column(values), metadata: null };
-  const strip = stripOfPoints(inRange, column(x));
-  return end - start <= buckets ? exactly(strip) : draw([strip], buckets);
-}
-
-/** Null for a series without points. */
-export function summaryOf(points: Points): Summary | null {
-  const { steps, times, values } = points;
-  const count = steps.length;
-  if (count === 0) return null;
-  const tally = newTally();
-  addPoints(tally, points, 0, count);
-  const { finiteCount } = tally;
-  const isFinite = finiteCount > 0;
+export function newBuckets(length: number): Buckets {
+  const column = () => new Float64Array(length);
   return {
-    count,
-    firstStep: steps[0]!,
-    lastStep: steps[count - 1]!,
-    firstTime: times[0]!,
-    lastTime: times[count - 1]!,
-    last: values[count - 1]!,
-    min: isFinite ? tally.min : null,
-    max: isFinite ? tally.max : null,
-    mean: isFinite ? meanOf(tally) : null,
-    nonFiniteCount: count - finiteCount,
-    minStep: isFinite ? tally.minStep : null,
-    maxStep: isFinite ? tally.maxStep : null,
+    exact: false,
+    x: column(),
+    steps: column(),
+    times: column(),
+    first: column(),
+    last: column(),
+    min: column(),
+    max: column(),
+    mean: column(),
+    counts: column(),
+    nonFiniteCounts: column(),
   };
 }
 
-/** A point a bucket. */
-function exactly({ x, steps, times, last: values }: Strip): Buckets {
+/** Of the one entry of all points. */
+export function summaryOf(entry: Entries): Summary {
+  const one = (column: Float64Array) => column[0]!;
+  const count = one(entry.counts);
+  const nonFiniteCount = one(entry.nonFiniteCounts);
+  const finite = (column: Float64Array) => (nonFiniteCount < count ? one(column) : null);
+  return {
+    count,
+    firstStep: one(entry.firstSteps),
+    lastStep: one(entry.lastSteps),
+    firstTime: one(entry.firstTimes),
+    lastTime: one(entry.lastTimes),
+    last: one(entry.last),
+    min: finite(entry.min),
+    max: finite(entry.max),
+    mean: finite(entry.mean),
+    nonFiniteCount,
+    minStep: finite(entry.minSteps),
+    maxStep: finite(entry.maxSteps),
+  };
+}
+
+/** A point a bucket; `x` has an entry a point. */
+export function exactly({ steps, times, values }: Points, x: Float64Array): Buckets {
   const finite = values.every((value) => Number.isFinite(value))
     ? values
     : values.map((value) => (Number.isFinite(value) ? value : NaN));
   return {
     exact: true,
-    x: x.slice(),
-    steps: steps.slice(),
-    times: times.slice(),
-    first: values.slice(),
-    last: values.slice(),
-    min: finite.slice(),
-    max: finite.slice(),
-    mean: finite.slice(),
+    x,
+    steps,
+    times,
+    first: values,
+    last: values,
+    min: finite,
+    max: finite,
+    mean: finite,
     counts: new Float64Array(values.length).fill(1),
     nonFiniteCounts: values.map((value) => (Number.isFinite(value) ? 0 : 1)),
   };
-}
-
-/** How many entries of an ascending column are at most `x`: the index after the last of them. */
-function countUpTo(ascending: Float64Array, x: number): number {
-  let low = 0;
-  let high = ascending.length;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if (ascending[middle]! <= x) low = middle + 1;
-    else high = middle;
-  }
-  return low;
 }

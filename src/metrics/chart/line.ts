@@ -123,7 +123,7 @@ function isOrdered(first: Float64Array, second: Float64Array | null, strictly: b
 }
 
 /** A plain array, because its sort uses the order that is there already; a typed array's does not. */
-function sortedIndices(first: Float64Array, second: Float64Array | null): number[] {
+export function sortedIndices(first: Float64Array, second: Float64Array | null): number[] {
   return Array.from(first.keys()).toSorted(
     (a, b) => first[a]! - first[b]! || (second === null ? 0 : second[a]! - second[b]!) || a - b,
   );
@@ -140,7 +140,7 @@ export function pick(points: Points, indices: readonly number[]): Points {
   };
 }
 
-function concatenate(parts: readonly Points[]): Points {
+export function concatenate(parts: readonly Points[]): Points {
   const [only] = parts;
   if (parts.length === 1 && only !== undefined) {
     const { steps, times, values, metadata } = only;

@@ -61,11 +61,6 @@ export function entryOf(points: Points): Entries {
   return entriesBetween(points, [0, points.steps.length]);
 }
 
-/** Entries of `size` points each, the last one of what is left; points are in the metric's order. */
-export function entriesOf(points: Points, size: number): Entries {
-  return entriesBetween(points, every(size, points.steps.length));
-}
-
 /** An entry for the points from each boundary up to, not including, the next; none of them is empty. */
 export function entriesBetween(points: Points, boundaries: readonly number[]): Entries {
   const { steps, times, values } = points;
@@ -103,18 +98,6 @@ export function entriesBetween(points: Points, boundaries: readonly number[]): E
 export function mergeEntries(entries: Entries, from: number, to: number): Entries {
   if (!(from >= 0 && from < to && to <= entries.counts.length)) throw new RangeError(`no entries ${from} to ${to}`);
   return mergeBetween(entries, [from, to]);
-}
-
-/** One entry for each `size` entries, the last one of what is left. */
-export function mergeEach(entries: Entries, size: number): Entries {
-  return mergeBetween(entries, every(size, entries.counts.length));
-}
-
-function every(size: number, length: number): number[] {
-  const boundaries: number[] = [];
-  for (let at = 0; at < length; at += size) boundaries.push(at);
-  boundaries.push(length);
-  return boundaries;
 }
 
 /** One entry for the entries from each boundary up to, not including, the next; none of them is empty. */

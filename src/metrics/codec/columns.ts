@@ -56,9 +56,10 @@ const MAX_POINTS = 1024 * 1024;
 //   1 × 300         1,530 →  1,176     5.1 →  4.0          4 →  21              7 →  19
 //   10 × 100        4,264 →  2,948     4.3 →  3.0          9 →  33             17 →  29
 //   1 × 4,096      20,510 → 15,670     5.0 →  3.8         39 →  92             49 →  67
-// A call into zstd costs 16 µs and more each way whatever the size. Below 2 KB, where PostgreSQL keeps a row in its
-// page anyway, that buys a few hundred bytes that are deleted in minutes; above, a quarter to a third.
-const COMPRESS_FROM_BYTES = 2048;
+// A call into zstd costs 16 µs and more each way whatever the size, most of it a context that Node makes for each. Below
+// 8 KB it is a seventh of the server's work on an append, for a KB that is deleted in minutes and costs PostgreSQL nothing
+// that can be measured; above, it buys a quarter to a third.
+const COMPRESS_FROM_BYTES = 8192;
 
 const KEEP = 1;
 export const HAS_METADATA = 2;

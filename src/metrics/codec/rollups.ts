@@ -1,11 +1,10 @@
 // The codec of stored entries: columns to one payload and back, exact to the bit (NaN payloads aside). It owns the
 // layout below and, like the codec of points, refuses to read what it cannot prove whole.
 //
-// A part (integers as in bytes.ts)
 //    0  u8   version, 1
 //    1  u32  CRC-32, seeded with the version, of everything after it
-//    5  u32  length of the body
-//    9  the body
+//    5  u8   packing: 0 the body follows as it is · 1 u32 length of the body, then the body in one zstd frame
+//       the body (integers as in bytes.ts)
 //         varint  number of entries (n)
 //         first steps, first times                                       as in columns.ts: u8 how they are stored, column
 //         last steps − first steps, last times − first times, min times − first times, max times − last times,
@@ -14,93 +13,34 @@
 //         first, last, min, max, mean                                    as in columns.ts: u8 flags, column
 //   differences: u8 0, signed: all are this one · u8 1, signed first, n − 1 × signed (difference − first)
 //                · u8 2, n × float64: the column itself, for differences past 2^53 − 1
-//
-// Entries are stored as one part. Rollups are two: first the coarse, an entry for each 8 of the fine, then the fine, so
-// that the beginning is enough for a chart that needs no more.
 
-import {
-  damaged,
-  readByte,
-  readSigned,
-  readVarint,
-  reserve,
-  seal,
-  skip,
-  unseal,
-  writeSigned,
-  writeVarint,
-} from './bytes.ts';
+import { damaged, readByte, readSigned, readVarint, seal, skip, unseal, writeSigned, writeVarint } from './bytes.ts';
 import { SEAL_BYTES, VARINT_BYTES } from './bytes.ts';
 import type { Reader, Writer } from './bytes.ts';
 import { findFloats, readFloats, writeFloats } from './packed-floats.ts';
 import { findIntegers, NOTHING_BEFORE, readIntegers, writeIntegers } from './packed-integers.ts';
-import { mergeEach } from '../chart/rollup.ts';
 import type { Entries } from '../chart/rollup.ts';
+import { compress, decompress } from './zstd.ts';
 
 const VERSION = 1;
-const HEADER_BYTES = SEAL_BYTES + 4;
+/** With the packing. */
+const HEADER_BYTES = SEAL_BYTES + 1;
+/** A call into zstd costs 16 µs: of an entry or two it saves nothing, of a page of a loss curve a third. */
+const COMPRESS_FROM_BYTES = 512;
 
 /** Both sides hold to it: a column of one and the same takes few bytes, so that no length of a body bounds memory. */
 const MAX_ENTRIES = 4096;
-
-/** How many entries of a level make one of the next. */
-export const FAN_IN = 8;
-
-/** What coarse entries of 64 fine ones take at most: reading this much of the rollups is enough for them. */
-export const COARSE_BYTES = 1536;
 
 const ALL_ONE = 0;
 const AROUND = 1;
 const ABSOLUTE = 2;
 
-export interface Rollups {
-  fine: Entries;
-  /** One for each 8 of the fine, the last one of what is left. */
-  coarse: Entries;
-}
-
 /** The same entries always give the same bytes. */
 export function encodeEntries(entries: Entries): Buffer {
-  const writer: Writer = { bytes: Buffer.allocUnsafe(4096), at: 0 };
-  writePart(writer, entries);
-  return writer.bytes.subarray(0, writer.at);
-}
-
-/** Damage is an INTERNAL error. */
-export function decodeEntries(bytes: Uint8Array): Entries {
-  const { entries, rest } = readPart(bytes);
-  if (rest.length > 0) throw damaged('bytes are left over');
-  return entries;
-}
-
-/** Entries of 64 points, of segments or of blocks, with the level above them. */
-export function encodeRollups(fine: Entries): Buffer {
-  const writer: Writer = { bytes: Buffer.allocUnsafe(4096), at: 0 };
-  writePart(writer, mergeEach(fine, FAN_IN));
-  writePart(writer, fine);
-  return writer.bytes.subarray(0, writer.at);
-}
-
-export function decodeRollups(bytes: Uint8Array): Rollups {
-  const { entries: coarse, rest } = readPart(bytes);
-  const fine = decodeEntries(rest);
-  if (coarse.counts.length !== Math.ceil(fine.counts.length / FAN_IN)) throw damaged('levels do not fit each other');
-  return { fine, coarse };
-}
-
-/** The coarse level alone, from all of the rollups or from their first `COARSE_BYTES`. */
-export function decodeCoarse(bytes: Uint8Array): Entries {
-  return readPart(bytes).entries;
-}
-
-function writePart(writer: Writer, entries: Entries): void {
   const { counts, firstSteps, lastSteps, firstTimes, lastTimes } = entries;
   const count = counts.length;
   if (count > MAX_ENTRIES) throw new RangeError(`a payload holds at most ${MAX_ENTRIES} entries`);
-  // Fifteen columns of 8 bytes an entry and some, and one of a byte.
-  reserve(writer, HEADER_BYTES + count * 136 + 32 * VARINT_BYTES);
-  const start = writer.at;
-  writer.at += HEADER_BYTES;
+  const writer: Writer = { bytes: Buffer.allocUnsafe(HEADER_BYTES + bodyBytes(count)), at: HEADER_BYTES };
   writeVarint(writer, count);
   for (const column of [firstSteps, firstTimes]) {
     const howAt = writer.at++;
@@ -124,17 +64,44 @@ function writePart(writer: Writer, entries: Entries): void {
     const flagsAt = writer.at++;
     writer.bytes[flagsAt] = writeFloats(writer, column);
   }
-  writer.bytes.writeUInt32LE(writer.at - start - HEADER_BYTES, start + SEAL_BYTES);
-  seal(writer.bytes.subarray(start, writer.at), VERSION);
+  return pack(writer);
 }
 
-function readPart(bytes: Uint8Array): { entries: Entries; rest: Uint8Array } {
-  if (bytes.length <= HEADER_BYTES) throw damaged('they end too soon');
-  const view = new DataView(bytes.buffer, bytes.byteOffset, HEADER_BYTES);
-  const end = HEADER_BYTES + view.getUint32(SEAL_BYTES, true);
-  if (end > bytes.length) throw damaged('they end too soon');
-  const reader = unseal(bytes.subarray(0, end), VERSION);
-  reader.at = HEADER_BYTES;
+/** Fifteen columns of 8 bytes an entry and some, and one of a byte: the most that a body takes. */
+function bodyBytes(count: number): number {
+  return count * 136 + 32 * VARINT_BYTES;
+}
+
+function pack({ bytes, at }: Writer): Buffer {
+  const body = bytes.subarray(HEADER_BYTES, at);
+  const packed = body.length < COMPRESS_FROM_BYTES ? null : compress(body);
+  if (packed === null) {
+    bytes[SEAL_BYTES] = 0;
+    return seal(Buffer.from(bytes.subarray(0, at)), VERSION);
+  }
+  const payload = Buffer.allocUnsafe(HEADER_BYTES + 4 + packed.length);
+  payload[SEAL_BYTES] = 1;
+  payload.writeUInt32LE(body.length, HEADER_BYTES);
+  payload.set(packed, HEADER_BYTES + 4);
+  return seal(payload, VERSION);
+}
+
+function unpack(bytes: Uint8Array): Reader {
+  const reader = unseal(bytes, VERSION);
+  const packing = readByte(reader);
+  if (packing === 0) return reader;
+  if (packing !== 1) throw damaged(`packing ${packing} is unknown`);
+  const start = skip(reader, 4);
+  const length = reader.bytes.readUInt32LE(start);
+  if (length > bodyBytes(MAX_ENTRIES)) throw damaged(`a body of ${length} bytes`);
+  const body = decompress(reader.bytes.subarray(reader.at), length);
+  if (body.length !== length) throw damaged('the body is not as long as it says');
+  return { bytes: body, at: 0 };
+}
+
+/** Damage is an INTERNAL error. */
+export function decodeEntries(bytes: Uint8Array): Entries {
+  const reader = unpack(bytes);
   const count = readVarint(reader);
   if (count > MAX_ENTRIES) throw damaged(`more than ${MAX_ENTRIES} entries`);
   const firstSteps = readColumn(reader, count);
@@ -159,9 +126,9 @@ function readPart(bytes: Uint8Array): { entries: Entries; rest: Uint8Array } {
     max: readValues(reader, count),
     mean: readValues(reader, count),
   };
-  if (reader.at !== end) throw damaged('bytes are left over');
+  if (reader.at !== reader.bytes.length) throw damaged('bytes are left over');
   checkCounts(entries, count);
-  return { entries, rest: bytes.subarray(end) };
+  return entries;
 }
 
 /** Also gives entries without a finite value the steps of their extremes: none. */

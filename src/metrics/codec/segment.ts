@@ -1,6 +1,6 @@
-// Segments: a metric's points of one attempt cut into pieces of at most 4,096, each stored as its points, its rollups
-// and the one entry that summarises it. Pure. The layout of stored points below is this file's; the packing of columns
-// is the codec's, but every column, and every plane of the values, is compressed by itself: together they are 12 to 18 %
+// Segments: a metric's points of one attempt cut into pieces of at most 4,096, each stored as its points and the one
+// entry that summarises them. Pure. The layout of stored points below is this file's; the packing of columns is the
+// codec's, but every column, and every plane of the values, is compressed by itself: together they are 12 to 18 %
 // larger (a loss curve: 3.5 to 4.0 bytes a point against 2.9 to 3.6), because noise and its opposite would share a code.
 //
 // Points (integers as in bytes.ts)
@@ -28,26 +28,21 @@ import type { Points, Repeats } from '../columns.ts';
 import { slice } from '../chart/line.ts';
 import { findFloats, readFloats, WIDE, writeFloats } from './packed-floats.ts';
 import { findIntegers, NOTHING_BEFORE, readIntegers, writeIntegers } from './packed-integers.ts';
-import { decodeRollups as decodeLevels, encodeRollups } from './rollups.ts';
-import { entriesOf, mergeEntries } from '../chart/rollup.ts';
-import type { Entries } from '../chart/rollup.ts';
-import { compress, decompress } from './zstd.ts';
+import { type Entries, entryOf } from '../chart/rollup.ts';
+import { compress, decompress, isNoise } from './zstd.ts';
 
 /** A segment has at most this many points. */
 export const SEGMENT_POINTS = 4096;
-/** Points an entry of the two levels of a segment's rollups. */
-export const FINE_POINTS = 64;
 
 const VERSION = 1;
 /** Points alone take 96 KB at most; the rest is for metadata. */
 const MAX_BODY_BYTES = 64 * 1024 * 1024;
-/** A call into zstd costs 16 µs: for less than this it buys next to nothing. */
-const COMPRESS_FROM_BYTES = 256;
+/** A call into zstd costs 16 µs: the planes of a short segment go into one frame together. */
+const COMPRESS_FROM_BYTES = 1024;
 
 export interface EncodedSegment {
   points: Buffer;
-  rollups: Buffer;
-  /** Of length one. */
+  /** Of all of them: of length one. */
   entry: Entries;
 }
 
@@ -83,15 +78,7 @@ function cutBefore({ steps, times }: Points, end: number, least: number): number
 export function encodeSegment(points: Points): EncodedSegment {
   const count = points.steps.length;
   if (count === 0 || count > SEGMENT_POINTS) throw new RangeError(`a segment of ${count} points`);
-  const encoded = encodePoints(points);
-  const fine = entriesOf(points, FINE_POINTS);
-  return { points: encoded, rollups: encodeRollups(fine), entry: mergeEntries(fine, 0, fine.counts.length) };
-}
-
-/** What `encodeSegment` stored as rollups. Damage is an INTERNAL error. */
-export function decodeRollups(bytes: Uint8Array): { by64: Entries; by512: Entries } {
-  const { fine, coarse } = decodeLevels(bytes);
-  return { by64: fine, by512: coarse };
+  return { points: encodePoints(points), entry: entryOf(points) };
 }
 
 const scratch: Writer = { bytes: Buffer.allocUnsafeSlow(128 * 1024), at: 0 };
@@ -133,7 +120,7 @@ function pack(body: Buffer, ends: readonly number[], count: number, flags: numbe
   for (const end of ends) {
     if (end === start || (end - start < COMPRESS_FROM_BYTES && end < length)) continue;
     const piece = body.subarray(start, end);
-    const frame = piece.length < COMPRESS_FROM_BYTES ? null : compress(piece);
+    const frame = piece.length < COMPRESS_FROM_BYTES || isNoise(piece) ? null : compress(piece);
     const stored = frame ?? piece;
     writeVarint(writer, piece.length);
     writeVarint(writer, frame === null ? 0 : frame.length);

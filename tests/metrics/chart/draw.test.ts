@@ -1,29 +1,41 @@
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { RuntideError } from '../../../src/errors.ts';
-import { bucketsOf } from '../../../src/metrics/chart/buckets.ts';
 import type { Buckets } from '../../../src/metrics/chart/buckets.ts';
+import { cellOf, cellsOfEntries, cellsOfPoints, chooseShift } from '../../../src/metrics/chart/cells.ts';
+import { type Drawn, drawSteps, reduceSteps, type StepScale } from '../../../src/metrics/chart/draw.ts';
+import { newEntries } from '../../../src/metrics/chart/rollup.ts';
 import type { Points } from '../../../src/metrics/columns.ts';
-import { bucketsOfEntries, chooseLevel } from '../../../src/metrics/chart/draw.ts';
-import type { Drawn } from '../../../src/metrics/chart/draw.ts';
-import { concatEntries, entriesOf, mergeEach, newEntries } from '../../../src/metrics/chart/rollup.ts';
-import { encodeSegment, decodeRollups, decodeSegmentPoints, splitSeries } from '../../../src/metrics/codec/segment.ts';
 import { anyStep, anyValue } from '../points.ts';
 
-type By = 'STEP' | 'TIME';
+function seriesOf(rows: readonly (readonly [number, number, number])[]): Points {
+  return {
+    steps: Float64Array.from(rows, ([step]) => step),
+    times: Float64Array.from(rows, ([, time]) => time),
+    values: Float64Array.from(rows, ([, , value]) => value),
+    metadata: null,
+  };
+}
 
-/** Steps and times ascend both, with repeats of either: a series that may be drawn by both. */
+/** Steps that span a few cells of the finest level, as many as there are, and single ones, with repeats. */
 const anySeries: fc.Arbitrary<Points> = fc
-  .array(fc.tuple(fc.oneof(anyStep, fc.integer({ min: 0, max: 9 })), anyStep, anyValue), { maxLength: 80 })
-  .map((rows) => {
-    const ascending = (column: number[]) => Float64Array.from(column).toSorted();
-    return {
-      steps: ascending(rows.map(([step]) => step)),
-      times: ascending(rows.map(([, time]) => time)),
-      values: Float64Array.from(rows, ([, , value]) => value),
-      metadata: null,
-    };
-  });
+  .tuple(fc.constantFrom(50, 2_000, 200_000, 2 ** 40, Number.MAX_SAFE_INTEGER), fc.integer({ min: 1, max: 120 }))
+  .chain(([most, length]) =>
+    fc.array(fc.tuple(fc.oneof(fc.integer({ min: -most, max: most }), anyStep), anyStep, anyValue), {
+      minLength: 1,
+      maxLength: length,
+    }),
+  )
+  .map((rows) => seriesOf(rows.toSorted(([a], [b]) => a - b)));
+
+const anyBuckets = fc.oneof(fc.integer({ min: 1, max: 10 }), fc.integer({ min: 1, max: 2000 }));
+
+/** Within the points, as a reader clips its range: the whole, or some of it. */
+function scaleOf({ steps }: Points, buckets: number): StepScale {
+  const low = steps[0]!;
+  const high = steps.at(-1)!;
+  return { low, high, buckets, shift: chooseShift(low, high, buckets) };
+}
 
 function part(points: Points, start: number, end: number): Points {
   const column = (whole: Float64Array) => whole.subarray(start, end);
@@ -31,31 +43,26 @@ function part(points: Points, start: number, end: number): Points {
   return { steps: column(steps), times: column(times), values: column(values), metadata: null };
 }
 
-interface Mixture {
-  parts: Drawn[];
-  /** What is never divided: index of the first point, and after the last. */
-  groups: { start: number; end: number }[];
-}
-
-/** The series as parts: each some points, exact (size 0) or as entries of a size; 7 stands for entries merged of 2s. */
-function mix(points: Points, drawn: readonly { length: number; size: number }[]): Mixture {
+/** The series cut anywhere, each piece as points, as what they reduce to, as entries of cells or of finer cells. */
+function mix(points: Points, cuts: readonly { length: number; as: number }[], scale: StepScale): Drawn[] {
   const parts: Drawn[] = [];
-  const groups: Mixture['groups'] = [];
   const { length } = points.steps;
   let start = 0;
-  for (const one of [...drawn, { length, size: 0 }]) {
+  for (const one of [...cuts, { length, as: 0 }]) {
     const end = Math.min(length, start + one.length);
     const some = part(points, start, end);
-    const size = one.size === 0 ? 1 : one.size === 7 ? 6 : one.size;
-    if (one.size === 0) parts.push({ points: some });
-    else parts.push({ entries: one.size === 7 ? mergeEach(entriesOf(some, 2), 3) : entriesOf(some, size) });
-    for (let at = start; at < end; at += size) groups.push({ start: at, end: Math.min(end, at + size) });
     start = end;
+    if (one.as === 0) parts.push({ points: some });
+    else if (some.steps.length === 0) parts.push({ entries: newEntries(0) });
+    else if (one.as === 1 || scale.shift === 0) parts.push({ entries: reduceSteps(some, scale) });
+    else if (one.as === 2) parts.push({ entries: cellsOfPoints(some, scale.shift) });
+    else if (one.as === 3) parts.push({ entries: cellsOfPoints(some, Math.max(6, scale.shift - 3)) });
+    else parts.push({ entries: cellsOfEntries(cellsOfPoints(some, 6), scale.shift) });
   }
-  return { parts, groups };
+  return parts;
 }
 
-const anyMix = fc.array(fc.record({ length: fc.nat(40), size: fc.integer({ min: 0, max: 12 }) }), { maxLength: 8 });
+const anyMix = fc.array(fc.record({ length: fc.nat(40), as: fc.integer({ min: 0, max: 4 }) }), { maxLength: 8 });
 
 /** A row a bucket; `mean` apart, which two ways of adding round differently. */
 function rowsOf(buckets: Buckets) {
@@ -72,24 +79,21 @@ function rowsOf(buckets: Buckets) {
   }));
 }
 
-/** Every group asked for the bucket of its last x by itself, every bucket for its points. */
-function naive({ steps, times, values }: Points, groups: Mixture['groups'], by: By, buckets: number) {
-  const x = by === 'STEP' ? steps : times;
-  const low = x[0]!;
-  const high = x.at(-1)!;
-  const grouped = Map.groupBy(groups, ({ end }) =>
-    high === low ? 0 : Math.min(buckets - 1, Math.floor(((x[end - 1]! - low) / (high - low)) * buckets)),
-  );
+/** Every point asked for the bucket of its cell by itself, every bucket for its points. */
+function naive({ steps, times, values }: Points, { low, high, buckets, shift }: StepScale) {
+  const grouped = Map.groupBy(steps.keys(), (at) => {
+    const place = shift === 0 ? steps[at]! : Math.max(low, cellOf(steps[at]!, shift) * 2 ** shift);
+    return high === low ? 0 : Math.min(buckets - 1, Math.floor(((place - low) / (high - low)) * buckets));
+  });
   return [...grouped.values()].map((members) => {
-    const start = members[0]!.start;
-    const last = members.at(-1)!.end - 1;
-    const all = [...values.subarray(start, last + 1)];
+    const last = members.at(-1)!;
+    const all = members.map((at) => values[at]!);
     const finite = all.filter((value) => Number.isFinite(value));
     return {
-      x: x[last]! + 0,
+      x: steps[last]! + 0,
       step: steps[last]! + 0,
       time: times[last]! + 0,
-      first: values[start],
+      first: all[0],
       last: values[last],
       min: finite.length === 0 ? NaN : Math.min(...finite) + 0,
       max: finite.length === 0 ? NaN : Math.max(...finite) + 0,
@@ -100,27 +104,21 @@ function naive({ steps, times, values }: Points, groups: Mixture['groups'], by: 
 }
 
 function curve(length: number): Points {
-  return {
-    steps: Float64Array.from({ length }, (_, i) => i),
-    times: Float64Array.from({ length }, (_, i) => 1_700_000_000_000 + 100 * i),
-    values: Float64Array.from({ length }, (_, i) => Math.sin(i / 100)),
-    metadata: null,
-  };
+  return seriesOf(Array.from({ length }, (_, i) => [i, 1_700_000_000_000 + 100 * i, Math.sin(i / 100)]));
 }
 
 const sum = (column: Float64Array) => column.reduce((total, entry) => total + entry, 0);
 const finiteOf = (column: Float64Array) => column.filter((value) => Number.isFinite(value));
-const anyBy = fc.constantFrom('STEP' as const, 'TIME' as const);
-const anyBuckets = fc.oneof(fc.integer({ min: 1, max: 10 }), fc.integer({ min: 1, max: 2000 }));
 
 describe('a mixture of points and entries', () => {
-  test('is drawn as a naive model draws it, the same each time', () => {
+  test('is drawn as a naive model draws the points, the same each time', () => {
     fc.assert(
-      fc.property(anySeries, anyMix, anyBy, anyBuckets, (points, drawn, by, buckets) => {
-        const { parts, groups } = mix(points, drawn);
-        const answer = bucketsOfEntries(parts, by, buckets);
-        expect(rowsOf(answer)).toEqual(naive(points, groups, by, buckets));
-        expect(bucketsOfEntries(parts, by, buckets)).toEqual(answer);
+      fc.property(anySeries, anyMix, anyBuckets, (points, cuts, buckets) => {
+        const scale = scaleOf(points, buckets);
+        const parts = mix(points, cuts, scale);
+        const answer = drawSteps(parts, scale);
+        expect(rowsOf(answer)).toEqual(naive(points, scale));
+        expect(drawSteps(parts, scale)).toEqual(answer);
       }),
       { numRuns: 2000 },
     );
@@ -128,9 +126,10 @@ describe('a mixture of points and entries', () => {
 
   test('counts every point once, keeps both extremes and ends with the last point, in at most so many buckets', () => {
     fc.assert(
-      fc.property(anySeries, anyMix, anyBy, anyBuckets, (points, drawn, by, buckets) => {
+      fc.property(anySeries, anyMix, anyBuckets, (points, cuts, buckets) => {
         const { steps, times, values } = points;
-        const answer = bucketsOfEntries(mix(points, drawn).parts, by, buckets);
+        const scale = scaleOf(points, buckets);
+        const answer = drawSteps(mix(points, cuts, scale), scale);
         expect(answer.exact).toBe(false);
         expect(answer.x.length).toBeLessThanOrEqual(buckets);
         const columns = Object.values(answer).filter((one) => one instanceof Float64Array);
@@ -140,11 +139,10 @@ describe('a mixture of points and entries', () => {
         expect(sum(answer.nonFiniteCounts)).toBe(steps.length - finiteOf(values).length);
         expect(Math.min(...finiteOf(answer.min)) + 0).toBe(Math.min(...finiteOf(values)) + 0);
         expect(Math.max(...finiteOf(answer.max)) + 0).toBe(Math.max(...finiteOf(values)) + 0);
-        expect(
-          answer.mean.every((mean, i) => Number.isNaN(mean) === (answer.counts[i] === answer.nonFiniteCounts[i])),
-        ).toBe(true);
-        expect(answer.mean.every((mean, i) => !(mean < answer.min[i]! || mean > answer.max[i]!))).toBe(true);
-        if (steps.length === 0) return;
+        answer.mean.forEach((mean, i) => {
+          expect(Number.isNaN(mean)).toBe(answer.counts[i] === answer.nonFiniteCounts[i]);
+          expect(mean < answer.min[i]! || mean > answer.max[i]!).toBe(false);
+        });
         expect(answer.first[0]).toBe(values[0]);
         expect([answer.steps.at(-1), answer.times.at(-1), answer.last.at(-1)]).toEqual([
           steps.at(-1),
@@ -156,26 +154,13 @@ describe('a mixture of points and entries', () => {
     );
   });
 
-  test('of nothing but points is what points are drawn as, and entries of one point are points', () => {
-    fc.assert(
-      fc.property(anySeries, anyBy, anyBuckets, (points, by, buckets) => {
-        const x = by === 'STEP' ? points.steps : points.times;
-        const expected = bucketsOf(points, x, { buckets });
-        const answer = bucketsOfEntries([{ points }], by, buckets);
-        const single = bucketsOfEntries([{ entries: entriesOf(points, 1) }], by, buckets);
-        expect(rowsOf(single)).toEqual(rowsOf(answer));
-        expect(answer).toEqual(expected.exact ? answer : expected);
-      }),
-      { numRuns: 500 },
-    );
-  });
-
   test('has the same mean from every level', () => {
     const points = curve(100_000);
-    const exact = bucketsOfEntries([{ points }], 'STEP', 1);
-    for (const size of [1, 7, 64, 512, 4096]) {
-      const { mean } = bucketsOfEntries([{ entries: entriesOf(points, size) }], 'STEP', 1);
-      expect(Math.abs(mean[0]! - exact.mean[0]!)).toBeLessThanOrEqual(1e-12);
+    const scale = { low: 0, high: 99_999, buckets: 1, shift: 15 };
+    const exact = drawSteps([{ points }], scale);
+    for (const shift of [6, 9, 12, 15]) {
+      const { mean } = drawSteps([{ entries: cellsOfPoints(points, shift) }], scale);
+      mean.forEach((one, i) => expect(Math.abs(one - exact.mean[i]!)).toBeLessThanOrEqual(1e-12));
     }
   });
 
@@ -183,129 +168,69 @@ describe('a mixture of points and entries', () => {
     const points = curve(1_000_000);
     points.values[654_321] = 1000;
     points.values[123_456] = NaN;
-    const by64 = entriesOf(points, 64);
-    const by512 = mergeEach(by64, 8);
+    const scale = scaleOf(points, 500);
+    expect(scale.shift).toBe(9);
     const mixed = [
-      { points: part(points, 0, 640) },
-      { entries: entriesOf(part(points, 640, 4096), 64) },
-      { entries: entriesOf(part(points, 4096, 999_424), 4096) },
+      { points: part(points, 0, 512) },
+      { entries: cellsOfPoints(part(points, 512, 5_120), 6) },
+      { entries: cellsOfPoints(part(points, 5_120, 999_424), 9) },
       { points: part(points, 999_424, 1_000_000) },
     ];
-    for (const parts of [[{ points }], [{ entries: by64 }], [{ entries: by512 }], mixed]) {
-      const answer = bucketsOfEntries(parts, 'STEP', 500);
+    for (const parts of [[{ points }], [{ entries: cellsOfPoints(points, 6) }], mixed]) {
+      const answer = drawSteps(parts, scale);
       const spikeAt = answer.max.indexOf(1000);
       expect(spikeAt).toBeGreaterThan(0);
-      // In the bucket of its step, or in the next where an entry reaches over the edge.
       expect(answer.x[spikeAt]).toBeGreaterThanOrEqual(654_321);
       expect(answer.x[spikeAt - 1]).toBeLessThan(654_321);
-      expect(answer.x[spikeAt]! - answer.x[spikeAt - 1]!).toBeLessThan(2000 + 4096 * 2);
+      // Two thousand steps a bucket, and a cell that reaches over its edge.
+      expect(answer.x[spikeAt]! - answer.x[spikeAt - 1]!).toBeLessThan(2_000 + 512 + 1);
       expect([sum(answer.counts), sum(answer.nonFiniteCounts)]).toEqual([1_000_000, 1]);
       expect(answer.steps.at(-1)).toBe(999_999);
     }
   });
 
-  test('is what was stored of it', () => {
-    const points = curve(10_000);
-    const stored = splitSeries(points, 'REPLACE').map(encodeSegment);
-    const [first, second, third] = stored;
-    const answer = bucketsOfEntries(
-      [
-        { points: decodeSegmentPoints(first!.points) },
-        { entries: decodeRollups(second!.rollups).by512 },
-        { entries: third!.entry },
-      ],
-      'TIME',
-      10,
-    );
-    expect(sum(answer.counts)).toBe(10_000);
-    expect(answer.times.at(-1)).toBe(points.times.at(-1));
-    expect(answer.x).toEqual(answer.times);
-  });
-
   test('of one step thousands of times, as repeats that are kept have, is one bucket', () => {
     const points = { ...curve(9000), steps: new Float64Array(9000).fill(7) };
-    const parts = splitSeries(points, 'KEEP').map((some, i) =>
-      i === 1 ? { points: some } : { entries: entriesOf(some, 64) },
-    );
-    const byStep = bucketsOfEntries(parts, 'STEP', 500);
-    expect([...byStep.counts]).toEqual([9000]);
-    expect([byStep.x[0], byStep.first[0], byStep.last[0]]).toEqual([7, points.values[0], points.values.at(-1)]);
-    expect(bucketsOfEntries(parts, 'TIME', 10).x).toHaveLength(10);
+    const scale = { low: 7, high: 7, buckets: 500, shift: 0 };
+    const parts = [{ points: part(points, 0, 4096) }, { entries: reduceSteps(part(points, 4096, 9000), scale) }];
+    const answer = drawSteps(parts, scale);
+    expect([...answer.counts]).toEqual([9000]);
+    expect([answer.x[0], answer.first[0], answer.last[0]]).toEqual([7, points.values[0], points.values.at(-1)]);
   });
 
-  test('of nothing but NaN has counts and nothing else', () => {
-    const points = { ...curve(1000), values: new Float64Array(1000).fill(NaN) };
-    const answer = bucketsOfEntries([{ entries: entriesOf(points, 64) }], 'STEP', 4);
-    expect(sum(answer.nonFiniteCounts)).toBe(1000);
-    for (const column of [answer.first, answer.last, answer.min, answer.max, answer.mean]) {
-      expect([...column]).toEqual([NaN, NaN, NaN, NaN]);
-    }
+  test('leaves out buckets without a point', () => {
+    const points = seriesOf([0, 1, 2, 90, 91, 100].map((step) => [step, step, step]));
+    const answer = drawSteps([{ points }], { low: 0, high: 100, buckets: 5, shift: 0 });
+    expect([...answer.counts]).toEqual([3, 3]);
+    expect([...answer.steps]).toEqual([2, 100]);
+    expect([...answer.mean]).toEqual([1, (90 + 91 + 100) / 3]);
+  });
+
+  test('does not lose a mean to the size of its values', () => {
+    const mean = (values: number[]) => {
+      const points = seriesOf(values.map((value, step) => [step, step, value]));
+      return drawSteps([{ points }], { low: 0, high: values.length, buckets: 1, shift: 0 }).mean[0];
+    };
+    expect(mean([1e308, 1e308, 1e308])).toBe(1e308);
+    expect(mean([Number.MAX_VALUE, Number.MAX_VALUE, -Number.MAX_VALUE, -Number.MAX_VALUE])).toBe(0);
+    expect(mean([0.1, 0.1, 0.1])).toBe(0.1);
+    expect(mean([1, Infinity, 3, NaN])).toBe(2);
+    expect(mean([NaN, Infinity])).toBeNaN();
   });
 
   test('of no parts, or of empty ones, is none', () => {
-    for (const parts of [[], [{ points: curve(0) }, { entries: newEntries(0) }]]) {
-      expect(bucketsOfEntries(parts, 'TIME', 5).x).toHaveLength(0);
-    }
-    const around = [{ entries: newEntries(0) }, { points: curve(3) }, { points: curve(0) }];
-    expect(bucketsOfEntries(around, 'TIME', 1).counts[0]).toBe(3);
+    const scale = { low: 0, high: 2, buckets: 5, shift: 0 };
+    expect(drawSteps([], scale).x).toHaveLength(0);
+    expect(drawSteps([{ points: part(curve(3), 0, 0) }, { entries: newEntries(0) }], scale).x).toHaveLength(0);
   });
 
-  test('that is out of order is refused', () => {
+  test('that is out of order, or into no number of buckets, is refused', () => {
     const points = curve(1000);
-    const [head, tail] = [part(points, 0, 500), part(points, 500, 1000)];
-    const draw = (parts: Drawn[], by: By) => () => bucketsOfEntries(parts, by, 10);
-    for (const by of ['STEP', 'TIME'] as const) {
-      expect(draw([{ points: tail }, { points: head }], by)).toThrow(RangeError);
-      expect(draw([{ entries: entriesOf(tail, 64) }, { points: head }], by)).toThrow(RangeError);
-      expect(draw([{ points: head }, { entries: entriesOf(part(points, 400, 1000), 64) }], by)).toThrow(RangeError);
-    }
-    // Times that go down within an entry, between entries, between points: sound by step, not by time.
-    const swapped = (at: number) => {
-      const times = points.times.slice();
-      [times[at], times[at + 1]] = [times[at + 1]!, times[at]!];
-      return { ...points, times };
-    };
-    for (const parts of [
-      [{ entries: entriesOf(swapped(10), 64) }],
-      [{ entries: entriesOf(swapped(63), 64) }],
-      [{ points: swapped(10) }],
-      [{ entries: concatEntries([entriesOf(points, 64), entriesOf(points, 64)]) }],
-    ]) {
-      expect(draw(parts, 'TIME')).toThrow(RangeError);
-    }
-    expect(draw([{ entries: entriesOf(swapped(10), 64) }], 'STEP')).not.toThrow();
-  });
-
-  test('into no number of buckets is refused', () => {
-    for (const buckets of [0, -1, 1.5, NaN]) {
-      expect(() => bucketsOfEntries([{ points: curve(1) }], 'STEP', buckets)).toThrow(RuntideError);
-      expect(() => chooseLevel(10, buckets)).toThrow(RuntideError);
-    }
-  });
-});
-
-describe('the level', () => {
-  test('is the coarsest that still gives two entries a bucket', () => {
-    const levels = [1, ...Array.from({ length: 17 }, (_, i) => 64 * 8 ** i)];
-    fc.assert(
-      fc.property(fc.oneof(fc.maxSafeNat(), fc.nat(10_000_000)), anyBuckets, (count, buckets) => {
-        const expected = levels.findLast((level) => level === 1 || count / level >= 2 * buckets);
-        expect(chooseLevel(count, buckets)).toBe(expected);
-      }),
-      { numRuns: 1000 },
-    );
-  });
-
-  test.each([
-    [0, 1],
-    [500, 1],
-    [63_999, 1],
-    [64_000, 64],
-    [1_000_000, 512],
-    [10_000_000, 4096],
-    [100_000_000, 32_768],
-    [1_000_000_000, 262_144],
-  ])('of %i points for 500 buckets is %i', (count, level) => {
-    expect(chooseLevel(count, 500)).toBe(level);
+    const scale = { low: 0, high: 999, buckets: 10, shift: 6 };
+    const [head, tail] = [part(points, 0, 512), part(points, 512, 1000)];
+    expect(() => drawSteps([{ points: tail }, { points: head }], scale)).toThrow(RangeError);
+    expect(() => drawSteps([{ entries: cellsOfPoints(tail, 6) }, { points: head }], scale)).toThrow(RangeError);
+    for (const buckets of [0, -1, 1.5, NaN])
+      expect(() => drawSteps([{ points }], { ...scale, buckets })).toThrow(RuntideError);
   });
 });

@@ -1,25 +1,12 @@
+import { zstdCompressSync } from 'node:zlib';
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { Points } from '../../../src/metrics/columns.ts';
-import {
-  COARSE_BYTES,
-  decodeCoarse,
-  decodeEntries,
-  decodeRollups,
-  encodeEntries,
-  encodeRollups,
-} from '../../../src/metrics/codec/rollups.ts';
-import {
-  concatEntries,
-  entriesOf,
-  mergeEach,
-  mergeEntries,
-  newEntries,
-  sliceEntries,
-} from '../../../src/metrics/chart/rollup.ts';
+import { decodeEntries, encodeEntries } from '../../../src/metrics/codec/rollups.ts';
+import { concatEntries, mergeEntries, newEntries, sliceEntries } from '../../../src/metrics/chart/rollup.ts';
 import type { Entries } from '../../../src/metrics/chart/rollup.ts';
 import { anyChanges, changed, errorOf, undetected, isDamage, sealed } from '../codec/damage.ts';
-import { anyPoints, anyStep, anyValue } from '../points.ts';
+import { anyPoints, anyStep, anyValue, entriesOf, mergeEach } from '../points.ts';
 
 const { MAX_SAFE_INTEGER, MIN_SAFE_INTEGER, MAX_VALUE } = Number;
 
@@ -269,20 +256,7 @@ describe('what was stored is what is read', () => {
     );
   });
 
-  test('for rollups: the entries and the level above them, the latter from the beginning alone', () => {
-    fc.assert(
-      fc.property(anyEntries, (entries) => {
-        const payload = encodeRollups(entries);
-        const { fine, coarse } = decodeRollups(payload);
-        expect(rowsOf(fine)).toEqual(rowsOf(entries));
-        expect(rowsOf(coarse)).toEqual(rowsOf(mergeEach(entries, 8)));
-        expect(decodeCoarse(payload.subarray(0, COARSE_BYTES))).toEqual(coarse);
-      }),
-      { numRuns: 1000 },
-    );
-  });
-
-  test('the beginning is enough also where nothing packs', () => {
+  test('also for columns that are far apart everywhere', () => {
     const row = { timesOrdered: 0, first: 0.1, last: 0.2, min: 0.3, max: 0.4, mean: 0.5 };
     const entries = newEntries(8);
     for (const name of Object.keys(entries) as (keyof Entries)[]) {
@@ -298,12 +272,10 @@ describe('what was stored is what is read', () => {
     entries.nonFiniteCounts.forEach((_, i) => (entries.nonFiniteCounts[i] = (i % 2) * 2 ** 49 + (i % 3)));
     const payload = encodeEntries(entries);
     expect(rowsOf(decodeEntries(payload))).toEqual(rowsOf(entries));
-    expect(payload.length).toBeGreaterThan(800);
-    expect(payload.length).toBeLessThanOrEqual(COARSE_BYTES);
   });
 
-  test('in a few bytes: an entry of 64 points of a loss curve in 33 with the level above it', () => {
-    expect(encodeRollups(curve(64)).length / 64).toBeLessThan(34);
+  test('in a few bytes: an entry of 64 points of a loss curve in 24', () => {
+    expect(encodeEntries(curve(512)).length / 512).toBeLessThan(24);
     expect(encodeEntries(mergeEntries(curve(64), 0, 64)).length).toBeLessThan(90);
   });
 
@@ -325,28 +297,17 @@ describe('what was stored is what is read', () => {
 describe('what was damaged is an error', () => {
   test.each([
     ['an entry', encodeEntries(curve(1))],
+    ['a page of entries', encodeEntries(curve(64))],
     ['entries', encodeEntries(entriesOf(pointsOf([1, NaN, 0.1, 4], [4, 3, 9, 9]), 2))],
     ['none', encodeEntries(newEntries(0))],
   ])('%s', (_, payload) => {
     expect(undetected(payload, decodeEntries)).toEqual([]);
   });
 
-  test('rollups', () => {
-    expect(undetected(encodeRollups(curve(64)), decodeRollups)).toEqual([]);
-    expect(undetected(encodeRollups(curve(3)), decodeRollups)).toEqual([]);
-    // The two levels of different segments, each whole.
-    const [a, b] = [encodeRollups(curve(9)), encodeRollups(curve(3))];
-    const coarse = encodeEntries(decodeCoarse(a));
-    expect(() => decodeRollups(Buffer.concat([coarse, encodeEntries(curve(3))]))).toThrow(/do not fit/);
-    expect(isDamage(errorOf(() => decodeRollups(Buffer.concat([a, b]))))).toBe(true);
-  });
-
   test('any bytes that never were a payload', () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 64 }), (bytes) => {
-        for (const decode of [decodeEntries, decodeRollups, decodeCoarse]) {
-          expect(isDamage(errorOf(() => decode(bytes)))).toBe(true);
-        }
+        expect(isDamage(errorOf(() => decodeEntries(bytes)))).toBe(true);
       }),
     );
   });
@@ -355,9 +316,8 @@ describe('what was damaged is an error', () => {
     let refused = 0;
     fc.assert(
       fc.property(anyEntries, anyChanges, fc.option(fc.nat(), { freq: 3 }), (entries, changes, cut) => {
-        const whole = changed(encodeEntries(entries), 9, changes);
-        const altered = cut === null ? whole : whole.subarray(0, 10 + (cut % (whole.length - 9)));
-        altered.writeUInt32LE(altered.length - 9, 5);
+        const whole = changed(encodeEntries(entries), 5, changes);
+        const altered = cut === null ? whole : whole.subarray(0, 6 + (cut % (whole.length - 5)));
         const error = errorOf(() => {
           for (const row of rowsOf(decodeEntries(sealed(altered)))) {
             expect(row.counts).toBeGreaterThan(0);
@@ -377,11 +337,22 @@ describe('what was damaged is an error', () => {
   test.each([
     ['more entries than there may be', [0xff, 0xff, 0x3f, ...Array.from({ length: 40 }, () => 0)], /more than 4096/],
     ['no bytes for what it says', [3, 0, 0], /end too soon/],
-    ['bytes after the last column', [...encodeEntries(newEntries(0)).subarray(9), 0], /left over/],
+    ['bytes after the last column', [...encodeEntries(newEntries(0)).subarray(6), 0], /left over/],
     ['an unknown way of storing a column', [1, 3, 0, 0], /unknown way/],
   ])('%s', (_, bytes, message) => {
-    const body = Buffer.from(bytes);
-    const payload = sealed(Buffer.concat([Buffer.from([1, 0, 0, 0, 0, body.length, 0, 0, 0]), body]));
+    const payload = sealed(Buffer.from([1, 0, 0, 0, 0, 0, ...bytes]));
+    expect(() => decodeEntries(payload)).toThrow(message);
+    expect(isDamage(errorOf(() => decodeEntries(payload)))).toBe(true);
+  });
+
+  test.each([
+    ['an unknown packing', [2, 0], /packing 2 is unknown/],
+    ['a length that is not there', [1, 0, 0], /end too soon/],
+    ['a body of gigabytes', [1, 0xff, 0xff, 0xff, 0xff, 1], /a body of 4294967295 bytes/],
+    ['a frame that is none', [1, 9, 0, 0, 0, 1, 2, 3], /does not unpack/],
+    ['a body shorter than it says', [1, 99, 0, 0, 0, ...zstdCompressSync(Buffer.alloc(98))], /not as long as it says/],
+  ])('%s', (_, bytes, message) => {
+    const payload = sealed(Buffer.from([1, 0, 0, 0, 0, ...bytes]));
     expect(() => decodeEntries(payload)).toThrow(message);
     expect(isDamage(errorOf(() => decodeEntries(payload)))).toBe(true);
   });

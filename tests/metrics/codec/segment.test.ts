@@ -3,14 +3,8 @@ import { describe, expect, test } from 'vitest';
 import type { Points } from '../../../src/metrics/columns.ts';
 import { mergeBatches } from '../../../src/metrics/chart/line.ts';
 import { decodeEntries, encodeEntries } from '../../../src/metrics/codec/rollups.ts';
-import { entriesOf, mergeEach } from '../../../src/metrics/chart/rollup.ts';
-import {
-  decodeRollups,
-  decodeSegmentPoints,
-  encodeSegment,
-  SEGMENT_POINTS,
-  splitSeries,
-} from '../../../src/metrics/codec/segment.ts';
+import { entryOf } from '../../../src/metrics/chart/rollup.ts';
+import { decodeSegmentPoints, encodeSegment, SEGMENT_POINTS, splitSeries } from '../../../src/metrics/codec/segment.ts';
 import { anyChanges, changed, errorOf, undetected, isDamage, sealed } from './damage.ts';
 import { anyPoints, rowsOf } from '../points.ts';
 
@@ -141,26 +135,16 @@ describe('a series is cut', () => {
 
 describe('what was stored is what is read', () => {
   function read(points: Points) {
-    const { points: stored, rollups, entry } = encodeSegment(points);
-    const { by64, by512 } = decodeRollups(rollups);
+    const { points: stored, entry } = encodeSegment(points);
     return {
       rows: rowsOf(decodeSegmentPoints(stored)),
-      by64: encodeEntries(by64),
-      by512: encodeEntries(by512),
       count: entry.counts[0],
       entry: encodeEntries(decodeEntries(encodeEntries(entry))),
     };
   }
 
   function written(points: Points) {
-    const by64 = entriesOf(points, 64);
-    return {
-      rows: rowsOf(points),
-      by64: encodeEntries(by64),
-      by512: encodeEntries(mergeEach(by64, 8)),
-      count: points.steps.length,
-      entry: encodeEntries(encodeSegment(points).entry),
-    };
+    return { rows: rowsOf(points), count: points.steps.length, entry: encodeEntries(entryOf(points)) };
   }
 
   test('for anything that may be logged', () => {
@@ -204,17 +188,12 @@ describe('what was stored is what is read', () => {
     expect(read(points)).toEqual(written(points));
   });
 
-  test('in fewer bytes than an eighth of what it is: a 32-bit loss curve with all its levels', () => {
+  test('in fewer bytes than an eighth of what it is: a 32-bit loss curve and the entries of its segments', () => {
     const segments = splitSeries(lossCurve(100_000, 500_000), 'REPLACE').map(encodeSegment);
-    const bytes = segments.map(({ points, rollups, entry }) => [
-      points.length,
-      rollups.length,
-      encodeEntries(entry).length,
-    ]);
-    const [points, rollups, entries] = [0, 1, 2].map((i) => bytes.reduce((sum, one) => sum + one[i]!, 0) / 100_000);
-    expect(points).toBeLessThan(3.3);
-    expect(rollups).toBeLessThan(0.54);
-    expect(entries).toBeLessThan(0.025);
+    const bytesAPoint = (of: (one: (typeof segments)[number]) => number) =>
+      segments.reduce((sum, one) => sum + of(one), 0) / 100_000;
+    expect(bytesAPoint(({ points }) => points.length)).toBeLessThan(3.3);
+    expect(bytesAPoint(({ entry }) => encodeEntries(entry).length)).toBeLessThan(0.025);
   });
 
   test('and what is no segment is not written', () => {
@@ -240,7 +219,6 @@ describe('what was damaged is an error', () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 64 }), (bytes) => {
         expect(isDamage(errorOf(() => decodeSegmentPoints(bytes)))).toBe(true);
-        expect(isDamage(errorOf(() => decodeRollups(bytes)))).toBe(true);
       }),
     );
   });
