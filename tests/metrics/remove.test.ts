@@ -325,7 +325,7 @@ describe('a removal', () => {
     );
     expect(result.deletePoints).toEqual({ cursor: '2' });
     expect(statements.filter((text) => !text.includes('api_key'))).toEqual([
-      'BEGIN',
+      expect.stringMatching(/^BEGIN/),
       expect.stringMatching(/INSERT INTO journal/),
       expect.stringMatching(/INSERT INTO audit_entry/),
       'COMMIT',
