@@ -196,7 +196,7 @@ builder.mutationField('leaveWorkspace', (t) =>
   t.field({
     type: LeaveWorkspacePayload,
     description:
-      'Takes yourself out of a workspace; your keys there stop working. CONFLICT for its last owner. Needs the scope ADMIN.',
+      'Takes yourself out of a workspace; your keys there are revoked. CONFLICT for its last owner. Needs the scope ADMIN.',
     args: { input: t.arg({ type: LeaveWorkspaceInput, required: true, description: 'Which.' }) },
     resolve: async (_, { input }, { access, ...engines }) => {
       await leaveWorkspace(engines, requireAccess(access), input.workspaceId);
@@ -256,7 +256,7 @@ builder.mutationField('removeMember', (t) =>
   t.field({
     type: RemoveMemberPayload,
     description:
-      'Takes somebody out of the workspace; their keys there stop working. FORBIDDEN for a role above your own, INVALID_INPUT for yourself (leaveWorkspace is for that), NOT_FOUND for who is no member. Needs the scope ADMIN and the role ADMIN.',
+      'Takes somebody out of the workspace; their keys there are revoked. FORBIDDEN for a role above your own, INVALID_INPUT for yourself (leaveWorkspace is for that), NOT_FOUND for who is no member. Needs the scope ADMIN and the role ADMIN.',
     args: { input: t.arg({ type: RemoveMemberInput, required: true, description: 'Whom.' }) },
     resolve: async (_, { input }, { access, ...engines }) => {
       await removeMember(engines, requireAccess(access), input);

@@ -56,7 +56,7 @@ export async function updateMember(
   return { workspaceId, userId };
 }
 
-/** Of others: whoever goes by themself leaves. Their keys in this workspace stop working. */
+/** Of others: whoever goes by themself leaves. Their keys in this workspace are revoked. */
 export async function removeMember({ db, changes }: Parts, access: Access, input: MemberPlace): Promise<void> {
   const workspaceId = requireWorkspaceId(access, input.workspaceId, 'member.remove');
   const userId = input.userId.toLowerCase();
@@ -66,7 +66,7 @@ export async function removeMember({ db, changes }: Parts, access: Access, input
     const { own, member } = await lockMembers(tx, access, workspaceId, userId);
     checkRank(own, member.role);
     if (member.role === 'OWNER') await requireAnotherOwner(tx, workspaceId, userId, 'hand the workspace over first');
-    await tx.membership.delete({ where: { workspaceId_userId: { workspaceId, userId } } });
+    await endMembership(tx, workspaceId, userId);
     await recordAct(tx, access, {
       action: 'member.remove',
       workspaceId,
@@ -84,7 +84,7 @@ export async function leaveWorkspace({ db, changes }: Parts, access: Access, wor
     const { member } = await lockMembers(tx, access, id, userId);
     if (member.role === 'OWNER')
       await requireAnotherOwner(tx, id, userId, 'hand it over with transferWorkspace, or delete it');
-    await tx.membership.delete({ where: { workspaceId_userId: { workspaceId: id, userId } } });
+    await endMembership(tx, id, userId);
     await recordAct(tx, access, {
       action: 'workspace.leave',
       workspaceId: id,
@@ -157,6 +157,12 @@ async function lockMembers(
   const member = await find(userId);
   if (!member) throw notFound(`member of the workspace as ${userId.slice(0, 64)}`);
   return { own: own.role, member };
+}
+
+/** With the keys: whoever comes back makes new ones, and an old one that was lost does not come back with them. */
+async function endMembership(tx: Transaction, workspaceId: string, userId: string): Promise<void> {
+  await tx.membership.delete({ where: { workspaceId_userId: { workspaceId, userId } } });
+  await tx.apiKey.updateMany({ where: { workspaceId, userId, revokedAt: null }, data: { revokedAt: new Date() } });
 }
 
 async function requireAnotherOwner(

@@ -94,7 +94,15 @@ describe('roles', () => {
     expect((await remove(admin, member)).errors).toBeUndefined();
     expect((await mustAs(app, member.session, look, { slug })).workspace).toBeNull();
     const refused = await askAs(app, key.bearer, look, { slug });
-    expect([refused.status, refused.errors?.[0]?.message]).toEqual([401, expect.stringMatching(/left the workspace/)]);
+    expect([refused.status, refused.errors?.[0]?.message]).toEqual([
+      401,
+      expect.stringMatching(/unknown or was revoked/),
+    ]);
+    // Who comes back does so without them.
+    const { token } = await invite(admin);
+    expect((await accept(member, token)).errors).toBeUndefined();
+    expect((await askAs(app, key.bearer, look, { slug })).status).toBe(401);
+    await remove(admin, member);
     const self = await remove(admin, admin);
     expect(self.errors?.[0]).toMatchObject({
       message: expect.stringContaining('leaveWorkspace'),
