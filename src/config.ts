@@ -178,6 +178,12 @@ export const variables = {
     max: 365,
     description: 'Days that a signed-in browser stays signed in.',
   }),
+  auditDays: integer('RUNTIDE_AUDIT_DAYS', {
+    default: 730,
+    min: 90,
+    max: 36_500,
+    description: 'Days that the audit log keeps what was done.',
+  }),
   metricsToken: secret('RUNTIDE_METRICS_TOKEN', {
     minLength: 16,
     description: 'What Prometheus sends as a Bearer token to read `/metrics`.',

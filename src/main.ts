@@ -2,6 +2,7 @@
 // person at the machine: `migrate [--status]`, `open` (a sign-in link), `key` (an API key).
 import { join } from 'node:path';
 import pino from 'pino';
+import { createAccessChanges } from './access/changes.ts';
 import { createApiKey, ensureOwner, isKeyUsable, type Owner } from './access/first-start.ts';
 import { readCredential, readCredentials, writeCredential } from './access/credentials-file.ts';
 import { createSignInLink } from './access/sign-in.ts';
@@ -24,6 +25,7 @@ import { createFeeds } from './live/feeds.ts';
 import { createRunFeeds } from './live/watch-runs.ts';
 import { createRunPlaces } from './runs/find.ts';
 import { version } from './version.ts';
+import { createPurge } from './workspaces/purge.ts';
 
 const STOP_MS = 9_500;
 
@@ -86,6 +88,7 @@ async function serve(config: Config): Promise<void> {
     stops.push(watchDatabase(pool, log));
 
     const bus = createBus(config, log);
+    const changes = createAccessChanges({ pool, bus, log });
     const feeds = createFeeds({ pool, bus, log });
     const runFeeds = createRunFeeds({ db, pool, bus, log });
     const folding = startFolding({ pool, log });
@@ -95,8 +98,11 @@ async function serve(config: Config): Promise<void> {
     stops.push(() => folding.close());
     stops.push(() => pressure.close());
     stops.push(() => bus.close());
+    stops.push(() => changes.close());
     stops.push(() => feeds.close());
     stops.push(() => runFeeds.close());
+    const purge = createPurge({ pool, log, auditDays: config.auditDays });
+    stops.push(() => purge.close());
     // The server stops before what it stands on.
     stops.push(() => http.close());
 
@@ -105,9 +111,11 @@ async function serve(config: Config): Promise<void> {
     const greeting = await welcome(config, db, owner, url(http.port), localAddress(config, http.port));
     stopping.signal.throwIfAborted();
     const places = createRunPlaces(db);
-    http.serve({ db, pool, bus, places, feeds, runFeeds, folding, pressure, log, url: () => url(http.port) });
+    const address = () => url(http.port);
+    http.serve({ db, pool, bus, changes, places, feeds, runFeeds, folding, pressure, log, url: address });
     say(greeting);
     isStarted = true;
+    void purge.run();
   } catch (error) {
     await stop();
     if (stopping.signal.aborted) process.exit(0);

@@ -1,16 +1,37 @@
-// Who is asking, and what they may do. Default deny: a workspace that is not in `workspaces` does not exist for them.
+// Who is asking, by what and from where. What they may do with it: ./permissions.ts.
 import { RuntideError } from '../errors.ts';
 
 export type Scope = 'READ' | 'WRITE' | 'ADMIN';
 export type Role = 'OWNER' | 'ADMIN' | 'MEMBER' | 'VIEWER';
 
+export const SCOPES: readonly Scope[] = ['READ', 'WRITE', 'ADMIN'];
+
 export interface Access {
   /** What was shown: decides about expiry, revocation and the audit. */
   credential: { kind: 'key' | 'session'; id: string; expiresAt: Date | null };
-  userId: string;
-  workspaces: ReadonlyMap<string, ReadonlySet<Scope>>;
+  /** Null: a service account, which is nobody. */
+  userId: string | null;
+  /** Of the person or the service account. */
+  name: string;
+  /** A workspace that is not in here does not exist for them. */
+  workspaces: ReadonlyMap<string, Grant>;
   /** Where things go when the client names no workspace: the key's own, or the one that the user joined first. */
-  homeWorkspaceId: string;
+  homeWorkspaceId: string | null;
+  from: From;
+}
+
+/** What somebody may do in a workspace: what both their role and their credential allow. */
+export interface Grant {
+  role: Role;
+  scopes: ReadonlySet<Scope>;
+  /** The projects that the credential is limited to; null: all. */
+  projectIds: ReadonlySet<string> | null;
+}
+
+/** Where a request came from. */
+export interface From {
+  address: string | null;
+  userAgent: string | null;
 }
 
 /** What each role may do at the most; a key has of that what its scopes name. */
@@ -31,28 +52,6 @@ export function requireAccess(access: Access | null): Access {
     'UNAUTHENTICATED',
     'sign in (npm run open prints a link), or send an API key as `Authorization: Bearer <key>`',
   );
-}
-
-/** The workspaces in which something may be done, for the `where` of a list. */
-export function workspaceIdsFor(access: Access, scope: Scope): string[] {
-  return [...access.workspaces].filter(([, scopes]) => scopes.has(scope)).map(([id]) => id);
-}
-
-/** Throws NOT_FOUND for what may not be seen, the same as for what does not exist, and FORBIDDEN for what may be seen only. */
-export function requireScope(access: Access, workspaceId: string, scope: Scope, what: string): void {
-  const scopes = access.workspaces.get(workspaceId);
-  if (!scopes?.has('READ') && !(scope === 'WRITE' && scopes?.has('WRITE'))) throw notFound(what);
-  if (!scopes.has(scope))
-    throw new RuntideError(
-      'FORBIDDEN',
-      `this credential may not do that: it lacks the scope ${scope} in the workspace`,
-    );
-}
-
-/** FORBIDDEN for a key that may only write. */
-export function requireReading(access: Access | null): void {
-  if ([...requireAccess(access).workspaces.values()].every((scopes) => scopes.has('READ'))) return;
-  throw new RuntideError('FORBIDDEN', 'this credential may only write: it lacks the scope READ');
 }
 
 export function notFound(what: string): RuntideError {

@@ -3,29 +3,36 @@
 import { v7 as uuidv7 } from 'uuid';
 import type { Db } from '../db/prisma.ts';
 import type { Scope } from './access.ts';
-import { hashToken, makeToken } from './token.ts';
+import { atTheMachine, recordAct } from './audit.ts';
+import { hashToken, makeKey } from './token.ts';
 
 export interface Owner {
   userId: string;
   workspaceId: string;
 }
 
-/** The owner of the workspace `personal`, made where there is nobody yet. Several servers may start at once. */
+/**
+ * The first person, with a workspace of theirs: the one they have owned longest, whatever it is called by now. Made where
+ * there is nobody yet, or nothing that they own. Several servers may start at once.
+ */
 export async function ensureOwner(db: Db, name: string): Promise<Owner> {
   return db.$transaction(async (tx) => {
     // Held until the commit: of two first starts on one database, the second finds what the first made.
     await tx.$executeRaw`SELECT pg_advisory_xact_lock(hashtext('runtide first start'))`;
+    const user =
+      (await tx.user.findFirst({ select: { id: true }, orderBy: [{ createdAt: 'asc' }, { id: 'asc' }] })) ??
+      (await tx.user.create({ data: { id: uuidv7(), name, email: 'owner@localhost' } }));
     const found = await tx.membership.findFirst({
-      where: { role: 'OWNER', workspace: { slug: 'personal' } },
-      orderBy: { createdAt: 'asc' },
+      where: { userId: user.id, role: 'OWNER', workspace: { deletedAt: null } },
+      orderBy: [{ createdAt: 'asc' }, { workspaceId: 'asc' }],
     });
-    if (found) return { userId: found.userId, workspaceId: found.workspaceId };
-    const userId = uuidv7();
+    if (found) return { userId: user.id, workspaceId: found.workspaceId };
     const workspaceId = uuidv7();
-    await tx.user.create({ data: { id: userId, name, email: 'owner@localhost' } });
-    await tx.workspace.create({ data: { id: workspaceId, slug: 'personal', name: 'Personal' } });
-    await tx.membership.create({ data: { workspaceId, userId, role: 'OWNER' } });
-    return { userId, workspaceId };
+    const isTaken = (await tx.workspace.count({ where: { slug: 'personal' } })) > 0;
+    const slug = isTaken ? `personal-${workspaceId.slice(-8)}` : 'personal';
+    await tx.workspace.create({ data: { id: workspaceId, slug, name: 'Personal' } });
+    await tx.membership.create({ data: { workspaceId, userId: user.id, role: 'OWNER' } });
+    return { userId: user.id, workspaceId };
   });
 }
 
@@ -36,22 +43,26 @@ export async function createApiKey(
   name: string,
   scopes: Scope[] = ['READ', 'WRITE', 'ADMIN'],
 ): Promise<string> {
-  const secret = makeToken('key');
-  await db.apiKey.create({
-    data: {
-      id: uuidv7(),
-      workspaceId: owner.workspaceId,
-      userId: owner.userId,
-      name,
-      start: secret.slice(0, 8),
-      secretHash: hashToken(secret),
-      scopes,
-    },
+  const { secret, row } = makeKey();
+  const { userId, workspaceId } = owner;
+  await db.$transaction(async (tx) => {
+    await tx.apiKey.create({ data: { ...row, workspaceId, userId, name, scopes } });
+    await recordAct(tx, atTheMachine(userId), {
+      action: 'key.create',
+      workspaceId,
+      target: { type: 'KEY', id: row.id, name },
+      details: { scopes },
+    });
   });
   return secret;
 }
 
 export async function isKeyUsable(db: Db, secret: string): Promise<boolean> {
   const found = await db.apiKey.findUnique({ where: { secretHash: hashToken(secret) } });
-  return found !== null && found.revokedAt === null && (found.expiresAt === null || found.expiresAt > new Date());
+  return (
+    found !== null &&
+    found.enabled &&
+    found.revokedAt === null &&
+    (found.expiresAt === null || found.expiresAt > new Date())
+  );
 }

@@ -27,6 +27,8 @@ export const limits = {
   chartPoints: 1_000_000,
   /** Runs that one `metrics` subscription may watch. */
   subscriptionRuns: 1_000,
+  /** Workspaces that one person may own. */
+  workspacesPerPerson: 100,
   /** Open operations on one WebSocket. */
   operationsPerSocket: 100,
   /** Open WebSockets and event streams of one credential, each. */

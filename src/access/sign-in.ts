@@ -2,6 +2,9 @@
 import { v7 as uuidv7 } from 'uuid';
 import type { Db } from '../db/prisma.ts';
 import { RuntideError } from '../errors.ts';
+import type { From } from './access.ts';
+import { recordSession } from './audit.ts';
+import type { AccessChanges } from './changes.ts';
 import { hashToken, isToken, makeToken } from './token.ts';
 
 const LINK_MINUTES = 15;
@@ -21,11 +24,7 @@ export interface SignIn {
 }
 
 /** Trades a link's token for a session. Of two at once one wins. */
-export async function signInByLink(
-  db: Db,
-  token: string,
-  from: { ipAddress: string | undefined; userAgent: string | undefined; sessionDays: number },
-): Promise<SignIn> {
+export async function signInByLink(db: Db, token: string, from: From & { sessionDays: number }): Promise<SignIn> {
   const refused = new RuntideError(
     'UNAUTHENTICATED',
     'this link was used already, or is older than 15 minutes: `npm run open` prints a new one',
@@ -43,20 +42,34 @@ export async function signInByLink(
     if (used.count !== 1) throw refused;
     const { userId } = await tx.signInLink.findUniqueOrThrow({ where: { tokenHash } });
     await tx.session.deleteMany({ where: { userId, expiresAt: { lt: new Date() } } });
+    const id = uuidv7();
     await tx.session.create({
       data: {
-        id: uuidv7(),
+        id,
         userId,
         tokenHash: hashToken(sessionToken),
         expiresAt,
-        ipAddress: from.ipAddress ?? null,
-        userAgent: from.userAgent?.slice(0, 500) ?? null,
+        ipAddress: from.address,
+        userAgent: from.userAgent,
       },
     });
+    await recordSession(tx, 'session.create', { userId, sessionId: id, from });
   });
   return { sessionToken, expiresAt };
 }
 
-export async function signOut(db: Db, sessionToken: string): Promise<void> {
-  if (isToken('session', sessionToken)) await db.session.deleteMany({ where: { tokenHash: hashToken(sessionToken) } });
+export async function signOut(
+  { db, changes }: { db: Db; changes: AccessChanges },
+  sessionToken: string,
+  from: From,
+): Promise<void> {
+  if (!isToken('session', sessionToken)) return;
+  const tokenHash = hashToken(sessionToken);
+  await db.$transaction(async (tx) => {
+    const found = await tx.session.findUnique({ where: { tokenHash }, select: { id: true, userId: true } });
+    const { count } = await tx.session.deleteMany({ where: { tokenHash } });
+    if (found && count > 0)
+      await recordSession(tx, 'session.delete', { userId: found.userId, sessionId: found.id, from });
+  });
+  changes.announce();
 }

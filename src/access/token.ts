@@ -1,11 +1,12 @@
-// Secrets that clients carry: API keys, sessions, sign-in links. `<prefix>_<256 random bits><checksum>`, so that leak
-// scanners find them and a mistyped one is refused without a look into the database, which holds SHA-256 alone.
+// Secrets that clients carry: API keys, sessions, sign-in links, invitations. `<prefix>_<256 random bits><checksum>`, so
+// that leak scanners find them and a mistyped one is refused without a look into the database, which holds SHA-256 alone.
 import { hash, randomBytes } from 'node:crypto';
 import { crc32 } from 'node:zlib';
+import { v7 as uuidv7 } from 'uuid';
 
-export type TokenKind = 'key' | 'session' | 'link';
+export type TokenKind = 'key' | 'session' | 'link' | 'invitation';
 
-const PREFIX: Record<TokenKind, string> = { key: 'rtk', session: 'rts', link: 'rtl' };
+const PREFIX: Record<TokenKind, string> = { key: 'rtk', session: 'rts', link: 'rtl', invitation: 'rti' };
 const LETTERS = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz';
 /** 256 bits and 32 bits in base 62. */
 const RANDOM_LENGTH = 43;
@@ -15,6 +16,12 @@ export function makeToken(kind: TokenKind): string {
   const random = base62(BigInt(`0x${randomBytes(32).toString('hex')}`), RANDOM_LENGTH);
   const body = `${PREFIX[kind]}_${random}`;
   return body + checksum(body);
+}
+
+/** A new API key: its secret, which exists nowhere else, and what the database holds of it. */
+export function makeKey(): { secret: string; row: { id: string; start: string; secretHash: Buffer<ArrayBuffer> } } {
+  const secret = makeToken('key');
+  return { secret, row: { id: uuidv7(), start: secret.slice(0, 8), secretHash: hashToken(secret) } };
 }
 
 /** Whether this can be a token of that kind at all. */

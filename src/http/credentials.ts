@@ -1,5 +1,6 @@
 // Reads what a request carries, and writes and takes back the session's cookie.
 import type { IncomingMessage } from 'node:http';
+import type { From } from '../access/access.ts';
 import type { Presented } from '../access/authenticate.ts';
 
 export function presentedBy(request: IncomingMessage, trusted: boolean): Presented {
@@ -7,6 +8,17 @@ export function presentedBy(request: IncomingMessage, trusted: boolean): Present
     authorization: request.headers.authorization,
     // A page that is not on the list cannot use its visitor's session.
     sessionToken: trusted ? sessionTokenOf(request) : undefined,
+    from: fromOf(request),
+  };
+}
+
+/** Characters of what a client says that it is. */
+const MOST_USER_AGENT = 500;
+
+export function fromOf({ socket, headers }: IncomingMessage): From {
+  return {
+    address: socket.remoteAddress ?? null,
+    userAgent: headers['user-agent']?.slice(0, MOST_USER_AGENT) ?? null,
   };
 }
 

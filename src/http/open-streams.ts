@@ -1,8 +1,9 @@
-// What stays open for hours, WebSockets and event streams: counted for each credential, and asked again and again
-// whether the credential still holds and allows no less than it did.
-import type { Access } from '../access/access.ts';
+// What stays open for hours, WebSockets and event streams: counted for each credential, and asked again whether the
+// credential still holds and allows no less than it did: when something has changed, and now and then for what expires.
+import type { Access, Grant } from '../access/access.ts';
 import type { Authenticator, Presented } from '../access/authenticate.ts';
 import { limits } from '../access/limits.ts';
+import { isAtLeast } from '../access/permissions.ts';
 import { RuntideError } from '../errors.ts';
 
 export type EndReason = 'revoked' | 'narrowed';
@@ -24,23 +25,27 @@ export interface OpenStreams {
 
 /** With what the authenticator believes, a stream ends within five seconds, also of a busy server. */
 const RECHECK_MS = 2_000;
+/** Credentials that are looked up at once: after a change all are, and requests need the database too. */
+const AT_ONCE = 4;
 
 export function createOpenStreams(authenticator: Authenticator): OpenStreams {
   const open = new Map<string, Set<OpenStream>>();
+  let checking: Promise<void> | null = null;
+  let again = false;
 
   const recheck = async (streams: ReadonlySet<OpenStream>) => {
     // One look-up a credential.
     const asked = new Map<Presented, Promise<Access | null | undefined>>();
     for (const stream of streams) {
-      const { presented } = stream;
-      if (!presented || !stream.access) continue;
+      const { presented, access: before } = stream;
+      if (!presented || !before) continue;
       const asking = asked.get(presented) ?? ask(presented);
       asked.set(presented, asking);
       const access = await asking;
       if (access === undefined) return;
-      if (access === null) stream.end('revoked');
-      else if (!includes(access, stream.access)) stream.end('narrowed');
-      else if (includes(stream.access, access)) stream.access = access;
+      const change = access === null ? 'revoked' : compare(before, access);
+      if (change) stream.end(change);
+      else if (access && compare(access, before) === null) stream.access = access;
     }
   };
   const ask = (presented: Presented) =>
@@ -48,10 +53,24 @@ export function createOpenStreams(authenticator: Authenticator): OpenStreams {
       // A database that is away says nothing about the credential.
       error instanceof RuntideError ? null : undefined,
     );
-  const timer = setInterval(() => {
-    for (const streams of open.values()) void recheck(streams);
-  }, RECHECK_MS);
+  const recheckAll = async () => {
+    const all = open.values();
+    // A set may go while others are asked, and its place in the map with it.
+    const lane = async () => {
+      for (const streams of all) await recheck(streams);
+    };
+    await Promise.all(Array.from({ length: AT_ONCE }, lane));
+  };
+  const check = () => {
+    again = checking !== null;
+    checking ??= recheckAll().finally(() => {
+      checking = null;
+      if (again) check();
+    });
+  };
+  const timer = setInterval(check, RECHECK_MS);
   timer.unref();
+  const stop = authenticator.onChange(check);
 
   return {
     add(stream) {
@@ -74,17 +93,31 @@ export function createOpenStreams(authenticator: Authenticator): OpenStreams {
       same?.delete(stream);
       if (same?.size === 0) open.delete(id);
     },
-    close: () => clearInterval(timer),
+    close() {
+      stop();
+      clearInterval(timer);
+    },
   };
 }
 
 function isSame(one: Presented, other: Presented | null): boolean {
-  return one.authorization === other?.authorization && one.sessionToken === other?.sessionToken;
+  return JSON.stringify(one) === JSON.stringify(other);
+}
+
+/** A workspace that is no longer theirs counts as revoked; less to do there as narrowed. */
+function compare(before: Access, now: Access): EndReason | null {
+  const grants = [...before.workspaces].map(([id, grant]) => [grant, now.workspaces.get(id)] as const);
+  if (grants.some(([, grant]) => !grant)) return 'revoked';
+  return grants.every(([was, is]) => is && includes(is, was)) ? null : 'narrowed';
 }
 
 /** Whether all that was allowed before is allowed now. */
-function includes(now: Access, before: Access): boolean {
-  return [...before.workspaces].every(([id, scopes]) =>
-    [...scopes].every((scope) => now.workspaces.get(id)?.has(scope) ?? false),
+function includes(now: Grant, before: Grant): boolean {
+  const projectsLeft = now.projectIds;
+  return (
+    isAtLeast(now.role, before.role) &&
+    [...before.scopes].every((scope) => now.scopes.has(scope)) &&
+    (projectsLeft === null ||
+      (before.projectIds !== null && [...before.projectIds].every((id) => projectsLeft.has(id))))
   );
 }

@@ -10,8 +10,9 @@ import { signInByLink, signOut } from '../access/sign-in.ts';
 import { RuntideError } from '../errors.ts';
 import type { FoldCounts } from '../metrics/fold/folding.ts';
 import type { Engines } from '../schema/context.ts';
+import { sendAuditLog } from './audit-log.ts';
 import { readJsonObject } from './body.ts';
-import { endedSessionCookie, sessionCookie, sessionTokenOf } from './credentials.ts';
+import { endedSessionCookie, fromOf, sessionCookie, sessionTokenOf } from './credentials.ts';
 import { codingsOf } from './encoding.ts';
 import { createGraphiQL } from './graphiql.ts';
 import { createGraphQLOverHttp } from './graphql.ts';
@@ -39,6 +40,8 @@ export interface HttpOptions {
 export interface HttpServer {
   port: number;
   serve(engines: Engines): void;
+  /** What it answers at; those with a slash at their end, also for everything below. */
+  paths(): string[];
   /** Requests in flight get their answer, sockets are told to go on elsewhere. Idempotent. */
   close(): Promise<void>;
 }
@@ -68,6 +71,7 @@ export async function openHttpServer(options: HttpOptions): Promise<HttpServer> 
   let routes: Routes = startingRoutes;
   let sockets: ReturnType<typeof createGraphQLOverWebSocket> | undefined;
   let openStreams: OpenStreams | undefined;
+  let authenticator: Authenticator | undefined;
   let closing: Promise<void> | undefined;
   const inFlight = new Set<ServerResponse>();
   const origins = createOrigins(options.allowedOrigins);
@@ -115,7 +119,7 @@ export async function openHttpServer(options: HttpOptions): Promise<HttpServer> 
   return {
     port,
     serve(engines) {
-      const authenticator = createAuthenticator(engines.db);
+      authenticator = createAuthenticator(engines);
       openStreams = createOpenStreams(authenticator);
       const live = createSharedResults(engines, stringify);
       const slowStreamMs = options.slowStreamMs ?? limits.slowStreamMs;
@@ -124,6 +128,7 @@ export async function openHttpServer(options: HttpOptions): Promise<HttpServer> 
       const prometheus = createPrometheus(engines, { sockets: sockets.sockets, live: live.counts });
       routes = servingRoutes(options, engines, edge, prometheus);
     },
+    paths: () => [...Object.keys(routes.exact), ...Object.keys(routes.below)],
     close: () => (closing ??= close()),
   };
 
@@ -131,6 +136,7 @@ export async function openHttpServer(options: HttpOptions): Promise<HttpServer> 
     const closed = servers.map((server) => new Promise<void>((resolve) => server.close(() => resolve())));
     for (const server of servers) server.closeIdleConnections();
     openStreams?.close();
+    authenticator?.close();
     for (const response of inFlight) {
       // A stream has no end of its own: its reader goes on elsewhere, with its cursors. Others end with their answer,
       // and their connections with them: a client that goes on sending would hold the server until it is cut off.
@@ -229,8 +235,7 @@ function servingRoutes(options: HttpOptions, engines: Engines, edge: Edge, prome
       '/api/auth/sign-in-link': json(async (request, response) => {
         const { token } = await readJsonObject(request, 10_000);
         const { sessionToken, expiresAt } = await signInByLink(db, typeof token === 'string' ? token : '', {
-          ipAddress: request.socket.remoteAddress,
-          userAgent: request.headers['user-agent'],
+          ...fromOf(request),
           sessionDays: options.sessionDays,
         });
         response.setHeader('set-cookie', sessionCookie(request, sessionToken, expiresAt, options.secure));
@@ -238,12 +243,22 @@ function servingRoutes(options: HttpOptions, engines: Engines, edge: Edge, prome
       }),
       '/api/auth/sign-out': json(async (request, response) => {
         const sessionToken = sessionTokenOf(request);
-        if (sessionToken) await signOut(db, sessionToken);
+        if (sessionToken) await signOut(engines, sessionToken, fromOf(request));
         response.setHeader('set-cookie', endedSessionCookie(request, options.secure));
         return { signedOut: true };
       }),
     },
     below: {
+      '/api/audit-log/': reading(async (request, response, { requestId, trusted }) => {
+        try {
+          await sendAuditLog(engines, edge.authenticator, request, response, trusted);
+        } catch (thrown) {
+          // Cut off in the middle, so that half a log is not taken for a whole one.
+          if (response.headersSent) throw thrown;
+          const { status, error } = presentThrown(thrown, requestId, log);
+          sendJson(response, status, { errors: [error] });
+        }
+      }),
       '/app/': reading(dashboard),
       '/graphiql/': reading((request, response) => graphiql.handle(request, response)),
     },

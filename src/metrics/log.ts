@@ -45,7 +45,7 @@ export async function logMetrics(
 ): Promise<Logged> {
   const writer = checkWriter(input);
   const batch = makeBatch(input.metrics ?? [], input.points ?? []);
-  const place = await requireRun(places, access, input.runId, 'WRITE');
+  const place = await requireRun(places, access, input.runId, 'points.log');
   pressure.check();
   const alive = input.late !== true;
   const appended = await appendBatch(pool, {

@@ -4,7 +4,9 @@
 // that was accepted before stays a duplicate, and does not bring its points back.
 import type pg from 'pg';
 import { type Access, notFound } from '../access/access.ts';
+import { recordActBySql } from '../access/audit.ts';
 import type { Bus } from '../bus/bus.ts';
+import { transaction } from '../db/pool.ts';
 import { invalidInput } from '../errors.ts';
 import { requireRun, type RunPlaces } from '../runs/find.ts';
 import { checkMetricName } from './batch.ts';
@@ -37,9 +39,20 @@ export async function deletePoints(
   input: DeletePointsInput,
 ): Promise<Removed> {
   const removal = checkRemoval(input);
-  const { runId } = await requireRun(places, access, input.runId, 'WRITE');
+  const { runId, workspaceId } = await requireRun(places, access, input.runId, 'points.delete');
   const payload = encodeRemoval(removal);
-  const stored = await appendRemoval(pool, runId, removal.attempt, payload);
+  const stored = await transaction(pool, async (client) => {
+    const appended = await appendRemoval(client, runId, removal.attempt, payload);
+    if (appended)
+      await recordActBySql(client, access, {
+        action: 'points.delete',
+        workspaceId,
+        target: { type: 'RUN', id: runId, name: runId },
+        details: { ...removal },
+      });
+    return appended;
+  });
+  if (!stored) throw await whyRefused(pool, runId, removal);
   folding.appended(runId, payload.length);
   // Without what it says: subscribers read it from the journal, as they do large batches.
   publishBatch(bus, runId, { ...stored, pointCount: 0, payload: null });
@@ -58,22 +71,26 @@ function checkRemoval({ name, tag, attempt, from, to }: DeletePointsInput): Remo
   };
 }
 
+/** Null where there is no such attempt. */
 async function appendRemoval(
-  pool: pg.Pool,
+  client: pg.PoolClient,
   runId: string,
   /** Null: the newest. */
   attempt: number | null,
   payload: Buffer,
-): Promise<{ sequence: number; attempt: number }> {
-  const { rows } = await pool.query<{ sequence: number; attempt: number }>({
+): Promise<{ sequence: number; attempt: number } | null> {
+  const { rows } = await client.query<{ sequence: number; attempt: number }>({
     name: 'remove',
     text: REMOVE,
     values: [runId, attempt, payload],
   });
-  if (rows[0]) return rows[0];
+  return rows[0] ?? null;
+}
+
+async function whyRefused(pool: pg.Pool, runId: string, removal: Removal): Promise<Error> {
   const head = (await readHeads(pool, [runId])).get(runId);
-  if (!head) throw notFound(`run as ${runId}`);
-  throw invalidInput(`attempt must be one of 1 to ${head.attempt}; it is ${attempt}`, { field: 'attempt' });
+  if (!head) return notFound(`run as ${runId}`);
+  return invalidInput(`attempt must be one of 1 to ${head.attempt}; it is ${removal.attempt}`, { field: 'attempt' });
 }
 
 // The head is taken as appends take it: whoever comes second gets the next sequence. Of which attempts points are

@@ -9,7 +9,7 @@ import type { Prisma } from '../generated/prisma/client.ts';
 import { publishRun } from './publish.ts';
 import { lockRun, requireWorkspace } from './find.ts';
 import { inventName } from './names.ts';
-import { DEFAULT_PROJECT, ensureProject } from './project.ts';
+import { ensureProject } from './project.ts';
 import { checkName, checkObject, checkTags, checkText, isId } from './text.ts';
 
 export interface CreateRunInput {
@@ -44,9 +44,8 @@ export async function createRun(
   input: CreateRunInput,
 ): Promise<CreatedRun> {
   const checked = check(input);
-  const workspace = await requireWorkspace(db, access, input.workspace, 'WRITE');
-  const projectName = checkName(input.project ?? DEFAULT_PROJECT, 'project');
-  const project = await ensureProject(db, access, workspace.id, projectName);
+  const workspace = await requireWorkspace(db, access, input.workspace, 'run.create');
+  const project = await ensureProject(db, access, workspace.id, input.project);
   const make = () =>
     db.$transaction(async (tx) => {
       const repeated = await findRequest(tx, project.id, checked.requestId);

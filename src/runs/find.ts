@@ -1,5 +1,6 @@
 // Looks up projects and runs for somebody: what they may not see is NOT_FOUND, like what does not exist.
-import { type Access, notFound, requireScope, type Scope, workspaceIdsFor } from '../access/access.ts';
+import { type Access, notFound } from '../access/access.ts';
+import { type Action, requirePermission } from '../access/permissions.ts';
 import type { Db } from '../db/prisma.ts';
 import type { Prisma } from '../generated/prisma/client.ts';
 import { isId, isStorable } from './text.ts';
@@ -50,19 +51,19 @@ export async function requireRuns(
   places: RunPlaces,
   access: Access,
   runIds: readonly string[],
-  scope: Scope,
+  action: Action,
 ): Promise<RunPlace[]> {
   const found = await places.find(runIds);
   return runIds.map((id) => {
     const place = found.get(id);
     if (!place) throw notFound(`run as ${id.slice(0, 64)}`);
-    requireScope(access, place.workspaceId, scope, `run as ${id}`);
+    requirePermission(access, place, action, `run as ${id}`);
     return place;
   });
 }
 
-export async function requireRun(places: RunPlaces, access: Access, runId: string, scope: Scope): Promise<RunPlace> {
-  const [place] = await requireRuns(places, access, [runId], scope);
+export async function requireRun(places: RunPlaces, access: Access, runId: string, action: Action): Promise<RunPlace> {
+  const [place] = await requireRuns(places, access, [runId], action);
   return place as RunPlace;
 }
 
@@ -76,15 +77,16 @@ export async function requireWorkspace(
   db: Db,
   access: Access,
   slug: string | null | undefined,
-  scope: Scope,
+  action: Action,
 ): Promise<WorkspacePlace> {
   if (slug != null && !isStorable(slug)) throw notFound('workspace of that name');
+  const home = access.homeWorkspaceId === null ? [] : [access.homeWorkspaceId];
   const found = await db.workspace.findFirst({
-    where: slug == null ? { id: access.homeWorkspaceId } : { slug, id: { in: workspaceIdsFor(access, 'READ') } },
+    where: slug == null ? { id: { in: home } } : { slug, id: { in: [...access.workspaces.keys()] } },
     select: { id: true, slug: true },
   });
   if (!found) throw notFound(slug == null ? 'workspace' : `workspace as ${slug.slice(0, 64)}`);
-  requireScope(access, found.id, scope, `workspace as ${found.slug}`);
+  requirePermission(access, { workspaceId: found.id }, action, `workspace as ${found.slug}`);
   return found;
 }
 

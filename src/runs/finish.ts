@@ -22,7 +22,7 @@ export async function finishRun(
   access: Access,
   input: FinishRunInput,
 ): Promise<void> {
-  const place = await requireRun(places, access, input.id, 'WRITE');
+  const place = await requireRun(places, access, input.id, 'run.finish');
   const status = input.status ?? ((input.exitCode ?? 0) === 0 ? 'COMPLETED' : 'FAILED');
   const changed = await db.$transaction(async (tx) => {
     await lockRun(tx, place.runId);

@@ -13,7 +13,7 @@ export async function heartbeat(
   access: Access,
   input: { runId: string; attempt?: number | null | undefined },
 ): Promise<void> {
-  const place = await requireRun(places, access, input.runId, 'WRITE');
+  const place = await requireRun(places, access, input.runId, 'run.heartbeat');
   const { rows } = await pool.query<{ attempt: number; asleep: boolean }>(
     `UPDATE run_head SET heartbeat_at = CASE WHEN coalesce($2, attempt) = attempt THEN clock_timestamp() ELSE heartbeat_at END
      WHERE run_id = $1

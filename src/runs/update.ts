@@ -25,7 +25,7 @@ export async function updateRun(
   access: Access,
   input: UpdateRunInput,
 ): Promise<void> {
-  const place = await requireRun(places, access, input.id, 'WRITE');
+  const place = await requireRun(places, access, input.id, 'run.update');
   const data: Prisma.RunUpdateInput = {};
   if (input.name != null) data.name = checkName(input.name, 'name');
   if (input.notes != null) data.notes = checkText(input.notes, 'notes', limits.notesLength);

@@ -116,7 +116,7 @@ builder.queryField('charts', (t) =>
         });
       if (buckets < 1 || buckets > limits.chartBuckets)
         throw invalidInput(`buckets must be 1 to ${limits.chartBuckets}; it is ${buckets}`, { field: 'buckets' });
-      const found = await requireRuns(places, requireAccess(access), runIds, 'READ');
+      const found = await requireRuns(places, requireAccess(access), runIds, 'points.read');
       return readCharts(pool, { ...input, runIds: [...new Set(found.map(({ runId }) => runId))] });
     },
   }),

@@ -1,6 +1,7 @@
 // What every resolver is given. One context for HTTP, WebSocket and SSE.
 import type pg from 'pg';
 import type { Access } from '../access/access.ts';
+import type { AccessChanges } from '../access/changes.ts';
 import type { Bus } from '../bus/bus.ts';
 import type { Log } from '../db/pool.ts';
 import type { Db } from '../db/prisma.ts';
@@ -15,6 +16,7 @@ export interface Engines {
   db: Db;
   pool: pg.Pool;
   bus: Bus;
+  changes: AccessChanges;
   places: RunPlaces;
   feeds: Feeds;
   runFeeds: RunFeeds;

@@ -1,5 +1,6 @@
-import { notFound, requireAccess, requireScope } from '../access/access.ts';
+import { notFound, requireAccess } from '../access/access.ts';
 import { limits } from '../access/limits.ts';
+import { requirePermission } from '../access/permissions.ts';
 import { invalidInput } from '../errors.ts';
 import { readCursor } from '../live/cursor.ts';
 import type { LiveColumns, MetricsEvent } from '../live/events.ts';
@@ -90,7 +91,7 @@ builder.subscriptionField('metrics', (t) =>
           field: 'runs',
         });
       const ids = runs.map(({ id }) => id);
-      const found = await requireRuns(places, requireAccess(access), ids, 'READ');
+      const found = await requireRuns(places, requireAccess(access), ids, 'points.read');
       const watched = new Map(
         found.map(({ runId }, index) => {
           const after = runs[index]?.after ?? null;
@@ -140,7 +141,8 @@ builder.subscriptionField('runs', (t) =>
         ? await db.project.findUnique({ where: { id: projectId }, select: { workspaceId: true } })
         : null;
       if (!project) throw notFound(`project as ${projectId.slice(0, 64)}`);
-      requireScope(access, project.workspaceId, 'READ', `project as ${projectId}`);
+      const place = { workspaceId: project.workspaceId, projectId: projectId.toLowerCase() };
+      requirePermission(access, place, 'run.read', `project as ${projectId}`);
       return runFeeds.watch(projectId);
     },
     resolve: (event) => event,

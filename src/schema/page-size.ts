@@ -30,12 +30,18 @@ interface Places {
   before?: string | null | undefined;
 }
 
-/** For connections of Prisma's, whose cursors hold an id. */
-export function checkPlaces({ after, before }: Places): void {
+/** For connections of Prisma's, whose cursors hold an id, or as many as a row is known by. */
+export function checkPlaces({ after, before }: Places, columns = 1): void {
   for (const [field, cursor] of Object.entries({ after, before })) {
-    if (cursor == null || isId(/^GPC:\w+:(.+)$/.exec(Buffer.from(cursor, 'base64').toString())?.[1] ?? '')) continue;
+    if (cursor == null || isPlace(Buffer.from(cursor, 'base64').toString(), columns)) continue;
     throw invalidInput(`${field} must be a cursor as the server gave it`, { field });
   }
+}
+
+function isPlace(text: string, columns: number): boolean {
+  const [, held = ''] = (columns === 1 ? /^GPC:S:(.+)$/ : /^GPC:T:\["S:(.+)"\]$/).exec(text) ?? [];
+  const ids = held.split('","S:');
+  return ids.length === columns && ids.every(isId);
 }
 
 class PageSizePlugin<Types extends SchemaTypes> extends BasePlugin<Types> {

@@ -1,4 +1,5 @@
-import { requireAccess, workspaceIdsFor } from '../access/access.ts';
+import { requireAccess } from '../access/access.ts';
+import { projectsFor } from '../access/permissions.ts';
 import { invalidInput } from '../errors.ts';
 import { isId, isStorable } from '../runs/text.ts';
 import { createProject } from '../runs/project.ts';
@@ -83,16 +84,13 @@ builder.queryField('project', (t) =>
     resolve: (query, _, { id, workspace, name }, { db, access: maybe }) => {
       const access = requireAccess(maybe);
       if (id == null && name == null) throw invalidInput('give the id of the project, or its name', { field: 'id' });
-      const within =
-        workspace != null
-          ? { workspaceId: { in: workspaceIdsFor(access, 'READ') }, workspace: { slug: storable(workspace) } }
-          : id != null
-            ? { workspaceId: { in: workspaceIdsFor(access, 'READ') } }
-            : { workspaceId: { in: workspaceIdsFor(access, 'READ').filter((one) => one === access.homeWorkspaceId) } };
+      // By its name alone: in the workspace where this credential is at home.
+      const home = workspace == null && id == null ? [access.homeWorkspaceId ?? ''] : undefined;
       return db.project.findFirst({
         ...query,
         where: {
-          ...within,
+          ...projectsFor(access, 'project.read', home),
+          ...(workspace != null ? { workspace: { slug: storable(workspace) } } : {}),
           ...(id != null ? { id: isId(id) ? id : NOTHING } : {}),
           ...(name != null ? { name: storable(name) } : {}),
         },

@@ -1,6 +1,7 @@
 import { dataloaderGetter } from '@pothos/plugin-dataloader';
-import { notFound, requireAccess, workspaceIdsFor } from '../access/access.ts';
+import { notFound, requireAccess } from '../access/access.ts';
 import { limits } from '../access/limits.ts';
+import { projectsFor } from '../access/permissions.ts';
 import type { Run } from '../generated/prisma/client.ts';
 import { RunStatus } from '../generated/prisma/enums.ts';
 import { type Head, readHeads } from '../metrics/heads.ts';
@@ -189,7 +190,7 @@ builder.queryField('run', (t) =>
       const access = requireAccess(maybe);
       return db.run.findFirst({
         ...query,
-        where: { id: isId(id) ? id : { in: [] }, project: { workspaceId: { in: workspaceIdsFor(access, 'READ') } } },
+        where: { id: isId(id) ? id : { in: [] }, project: projectsFor(access, 'run.read') },
       });
     },
   }),

@@ -3,6 +3,7 @@ import './scalars.ts';
 import './server-info.ts';
 import './viewer.ts';
 import './workspace.ts';
+import './workspace-mutations.ts';
 import './project.ts';
 import './run.ts';
 import './run-mutations.ts';

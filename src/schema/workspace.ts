@@ -1,20 +1,14 @@
-import { requireAccess, workspaceIdsFor } from '../access/access.ts';
+import { requireAccess } from '../access/access.ts';
+import { projectsFor, workspaceIdsFor } from '../access/permissions.ts';
 import type { Prisma } from '../generated/prisma/client.ts';
-import { WorkspaceRole } from '../generated/prisma/enums.ts';
-import { isStorable } from '../runs/text.ts';
+import { isId, isStorable } from '../runs/text.ts';
+import { ApiKeyConnection, ServiceAccountConnection } from './api-key.ts';
+import { AuditConnection, AuditEntryType } from './audit-log.ts';
 import { builder } from './builder.ts';
+import { InvitationConnection } from './invitation.ts';
+import { MemberConnection, RoleType } from './member.ts';
 import { ProjectConnection } from './project.ts';
 import { checkPlaces } from './page-size.ts';
-
-const RoleType = builder.enumType('WorkspaceRole', {
-  description: 'What a member of a workspace may do.',
-  values: {
-    OWNER: { value: WorkspaceRole.OWNER, description: 'Everything: the workspace is theirs.' },
-    ADMIN: { value: WorkspaceRole.ADMIN, description: 'Reads, writes and administers.' },
-    MEMBER: { value: WorkspaceRole.MEMBER, description: 'Reads and writes.' },
-    VIEWER: { value: WorkspaceRole.VIEWER, description: 'Reads.' },
-  },
-});
 
 builder.prismaObject('Workspace', {
   description: 'A group of people and their projects.',
@@ -27,10 +21,7 @@ builder.prismaObject('Workspace', {
     viewerRole: t.field({
       type: RoleType,
       description: 'The role of whoever is asking.',
-      select: (_, { access }) => ({
-        memberships: { where: { userId: requireAccess(access).userId }, select: { role: true } },
-      }),
-      resolve: ({ memberships }) => memberships[0]?.role ?? 'VIEWER',
+      resolve: ({ id }, _, { access }) => requireAccess(access).workspaces.get(id)?.role ?? 'VIEWER',
     }),
     projects: t.relatedConnection(
       'projects',
@@ -39,18 +30,109 @@ builder.prismaObject('Workspace', {
         totalCount: true,
         description: 'Its projects, the newest first.',
         args: { search: t.arg.string({ description: 'Only those with this in their name, upper or lower case.' }) },
-        query: ({ search, ...places }) => {
+        query: ({ search, ...places }, { access }) => {
           checkPlaces(places);
           return {
-            ...(search ? { where: { name: containing(search) } } : {}),
+            where: {
+              ...projectsFor(requireAccess(access), 'project.read'),
+              ...(search ? { name: containing(search) } : {}),
+            },
             orderBy: [{ createdAt: 'desc' as const }, { id: 'desc' as const }],
           };
         },
       },
       ProjectConnection,
     ),
+    members: t.relatedConnection(
+      'memberships',
+      {
+        cursor: 'workspaceId_userId',
+        totalCount: true,
+        needs: 'member.read',
+        description: 'Who is in it, the first one first. Needs the scope READ, in all projects.',
+        query: (places) => {
+          checkPlaces(places, 2);
+          return { orderBy: [{ createdAt: 'asc' as const }, { userId: 'asc' as const }] };
+        },
+      },
+      MemberConnection,
+    ),
+    invitations: t.relatedConnection(
+      'invitations',
+      {
+        cursor: 'id',
+        totalCount: true,
+        needs: 'invitation.read',
+        description: 'Who was invited, the newest first. Needs the scope ADMIN and the role ADMIN.',
+        query: (places) => {
+          checkPlaces(places);
+          return { orderBy: { id: 'desc' as const } };
+        },
+      },
+      InvitationConnection,
+    ),
+    apiKeys: t.relatedConnection(
+      'apiKeys',
+      {
+        cursor: 'id',
+        totalCount: true,
+        needs: 'key.read',
+        description: "Everybody's keys, the newest first. Needs the scope ADMIN and the role ADMIN.",
+        query: (places) => {
+          checkPlaces(places);
+          return { orderBy: { id: 'desc' as const } };
+        },
+      },
+      ApiKeyConnection,
+    ),
+    serviceAccounts: t.relatedConnection(
+      'serviceAccounts',
+      {
+        cursor: 'id',
+        totalCount: true,
+        needs: 'serviceAccount.read',
+        description: 'Its service accounts, the newest first. Needs the scope ADMIN and the role ADMIN.',
+        query: (places) => {
+          checkPlaces(places);
+          return { orderBy: { id: 'desc' as const } };
+        },
+      },
+      ServiceAccountConnection,
+    ),
+    auditLog: t.prismaConnection(
+      {
+        type: AuditEntryType,
+        cursor: 'id',
+        needs: 'audit.read',
+        description:
+          'What was done, the newest first. As a file: /api/audit-log/<slug>.jsonl. Needs the scope ADMIN and the role ADMIN.',
+        args: {
+          action: t.arg.string({ description: 'Only these acts, such as `key.create`.' }),
+          actorId: t.arg.id({ description: 'Only those of this person.' }),
+        },
+        totalCount: ({ id }, { action, actorId }, { db }) =>
+          db.auditEntry.count({ where: entriesOf(id, action, actorId) }),
+        resolve: (query, { id }, { action, actorId, ...places }, { db }) => {
+          checkPlaces(places);
+          return db.auditEntry.findMany({
+            ...query,
+            where: entriesOf(id, action, actorId),
+            orderBy: { id: 'desc' },
+          });
+        },
+      },
+      AuditConnection,
+    ),
   }),
 });
+
+function entriesOf(workspaceId: string, action: string | null | undefined, actorId: string | null | undefined) {
+  return {
+    workspaceId,
+    ...(action == null ? {} : { action: isStorable(action) ? action : { in: [] } }),
+    ...(actorId == null ? {} : { actorId: isId(actorId) ? actorId : { in: [] } }),
+  };
+}
 
 function containing(text: string): Prisma.StringFilter {
   return isStorable(text) ? { contains: text, mode: 'insensitive' } : { in: [] };
@@ -67,7 +149,7 @@ builder.queryField('workspace', (t) =>
         ...query,
         where: {
           slug: isStorable(slug) ? slug : { in: [] },
-          id: { in: workspaceIdsFor(requireAccess(access), 'READ') },
+          id: { in: workspaceIdsFor(requireAccess(access), 'workspace.read') },
         },
       }),
   }),

@@ -217,7 +217,21 @@ test('the migrations make what prisma/schema.prisma describes', async ({ url, qu
   await query(await schemaSql(), described.url);
   const migrated = await readCatalogue(url);
   expect(migrated.filter((line) => line.startsWith('column ')).length).toBeGreaterThan(50);
-  expect(migrated).toEqual(await readCatalogue(described.url));
+  const isByHand = (line: string) => /^(function|trigger) |\bCHECK\b/.test(line);
+  expect(migrated.filter((line) => !isByHand(line))).toEqual(await readCatalogue(described.url));
+  // What Prisma cannot say.
+  expect(migrated.filter(isByHand)).toEqual([
+    'constraint api_key.api_key_owner_check CHECK ((num_nonnulls(user_id, service_account_id) = 1))',
+    'function count_access_change()',
+    'function refuse_audit_change()',
+    'trigger api_key.access_change',
+    'trigger audit_entry.append_only',
+    'trigger audit_entry.append_only_whole',
+    'trigger membership.access_change',
+    'trigger session.access_change',
+    'trigger user.access_change',
+    'trigger workspace.access_change',
+  ]);
   // The comparison sees each kind of difference.
   const changes = [
     'ALTER TABLE run ALTER COLUMN notes DROP NOT NULL',
@@ -248,8 +262,12 @@ async function worksOn(connectionString: string): Promise<void> {
     const access = {
       credential: { kind: 'key' as const, id: randomUUID(), expiresAt: null },
       userId,
-      workspaces: new Map([[workspaceId, new Set(['READ', 'WRITE'] as const)]]),
+      name: 'tester',
+      workspaces: new Map([
+        [workspaceId, { role: 'OWNER' as const, scopes: new Set(['READ', 'WRITE'] as const), projectIds: null }],
+      ]),
       homeWorkspaceId: workspaceId,
+      from: { address: null, userAgent: null },
     };
     const { runId } = await createRun({ db, bus: createInProcessBus() }, access, { project: 'somewhere' });
     const batch = makeBatch([{ name: 'loss', steps: [1, 2], values: [0.5, 0.25] }], []);

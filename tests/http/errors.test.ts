@@ -2,23 +2,19 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type GraphQLField, getNamedType, isLeafType } from 'graphql';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Scope } from '../../src/access/access.ts';
 import { createApiKey } from '../../src/access/first-start.ts';
 import { makeToken } from '../../src/access/token.ts';
 import { startEmbeddedPostgres } from '../../src/db/embedded.ts';
 import { migrate } from '../../src/db/migrate.ts';
-import { schema } from '../../src/schema/schema.ts';
-import { type App, createOwner, startApp } from '../support/app.ts';
+import { createOwner, startApp, type App } from '../support/app.ts';
 import { type GraphQLAnswer, socketClient, until } from '../support/client.ts';
 import { recordingLog, silentLog } from '../support/log.ts';
 
 let app: App;
-let stranger: string;
 beforeAll(async () => {
   app = await startApp();
-  stranger = await createApiKey(app.engines.db, await createOwner(app, 'elsewhere'), 'stranger');
 });
 afterAll(() => app[Symbol.asyncDispose]());
 
@@ -45,151 +41,6 @@ async function first(url: string, apiKey: string | null, query: string): Promise
     await client.dispose();
   }
 }
-
-describe('who may not', () => {
-  // Every field of the roots, with input that would do something for those who may; what is not here fails the test.
-  const input = (id: string) => ({
-    Query: {
-      server: null,
-      viewer: null,
-      workspace: '(slug: "personal")',
-      project: '(workspace: "personal", name: "seen")',
-      run: `(id: "${id}")`,
-      charts: `(input: { runIds: ["${id}"], metrics: [{ name: "loss" }] })`,
-    },
-    Mutation: {
-      createProject: '(input: { workspace: "personal", name: "made by a stranger" })',
-      createRun: '(input: { workspace: "personal", project: "made by a stranger" })',
-      updateRun: `(input: { id: "${id}", name: "renamed by a stranger", config: { a: 1 } })`,
-      finishRun: `(input: { id: "${id}", status: FAILED })`,
-      heartbeat: `(input: { runId: "${id}" })`,
-      logMetrics: `(input: { runId: "${id}", points: [{ name: "loss", step: 9, value: 9 }] })`,
-      deletePoints: `(input: { runId: "${id}", name: "loss" })`,
-    },
-    Subscription: {
-      metrics: `(input: { runs: [{ id: "${id}", after: "0" }] })`,
-      runs: `(projectId: "PROJECT")`,
-    },
-  });
-  const open = ['server', 'viewer'];
-  const roots = [schema.getQueryType(), schema.getMutationType(), schema.getSubscriptionType()];
-  const fields = roots.flatMap((type) =>
-    Object.values(type?.getFields() ?? {}).map((field) => [type?.name as Root, field.name, field] as const),
-  );
-  type Root = 'Query' | 'Mutation' | 'Subscription';
-
-  let runId: string;
-  let projectId: string;
-  beforeAll(async () => {
-    runId = await app.createRun({ project: 'seen', name: 'theirs not' });
-    await app.must(LOG, { id: runId });
-    projectId = (await app.must('{ project(name: "seen") { id } }')).project.id;
-  });
-
-  function argumentsOf(root: Root, name: string, id = runId, project = projectId): string | null {
-    const known: Record<string, string | null> = input(id)[root];
-    if (!(name in known)) throw new Error(`tests/http/errors.test.ts does not know ${root}.${name}: add it`);
-    return known[name]?.replace('PROJECT', project) ?? null;
-  }
-  function documentOf(root: Root, field: GraphQLField<unknown, unknown>, given: string | null): string {
-    const selection = isLeafType(getNamedType(field.type)) ? '' : '{ __typename }';
-    return `${root.toLowerCase()} { ${field.name}${given ?? ''} ${selection} }`;
-  }
-  const ask = (root: Root, document: string, apiKey: string | null) =>
-    root === 'Subscription' ? first(app.url, apiKey, document) : app.request(document, {}, apiKey);
-  const state = async () => {
-    const { db, pool } = app.engines;
-    const { rows } = await pool.query(`SELECT run_id, sequence::int FROM run_head ORDER BY run_id`);
-    return { runs: await db.run.findMany(), projects: await db.project.findMany(), heads: rows };
-  };
-
-  test('all three roots are covered', () => {
-    expect(new Set(fields.map(([root]) => root))).toEqual(new Set(['Query', 'Mutation', 'Subscription']));
-    const listed = Object.values(input('')).flatMap((one) => Object.keys(one));
-    expect(fields.map(([, name]) => name).toSorted()).toEqual(listed.toSorted());
-  });
-
-  test.each(fields)('%s.%s to nobody', async (root, name, field) => {
-    const before = await state();
-    const answer = await ask(root, documentOf(root, field, argumentsOf(root, name)), null);
-    const isOpen = open.includes(name);
-    const code = answer.errors?.[0]?.extensions.code;
-    expect(code).toBe(isOpen ? undefined : 'UNAUTHENTICATED');
-    expect(answer.data?.[name] ?? null).toEqual(name === 'server' ? { __typename: 'ServerInfo' } : null);
-    expect(await state()).toEqual(before);
-  });
-
-  test.each(fields)('%s.%s to somebody from another workspace: as if it did not exist', async (root, name, field) => {
-    if (open.includes(name)) return;
-    const before = await state();
-    const there = await ask(root, documentOf(root, field, argumentsOf(root, name)), stranger);
-    const missing = argumentsOf(root, name, nowhere, nowhere)
-      ?.replace('"personal"', '"no-such"')
-      .replace('"seen"', '"no such"');
-    const none = await ask(root, documentOf(root, field, missing ?? null), stranger);
-    const told = (answer: GraphQLAnswer, names: [string, string][]) => {
-      const messages = answer.errors?.map(({ message, extensions }) => ({
-        message: names.reduce((text, [from, to]) => text.replaceAll(from, to), message),
-        extensions: { ...extensions, requestId: null },
-      }));
-      return { data: answer.data ?? null, messages };
-    };
-    expect(
-      told(there, [
-        [runId, nowhere],
-        [projectId, nowhere],
-        ['personal', 'no-such'],
-      ]),
-    ).toEqual(told(none, []));
-    expect(there.errors?.[0]?.extensions.code ?? 'NOT_FOUND').toBe('NOT_FOUND');
-    expect(there.data?.[name] ?? null).toBeNull();
-    expect(await state()).toEqual(before);
-    // And the same input does answer those who may.
-    if (root !== 'Query') return;
-    const ours = await ask(root, documentOf(root, field, argumentsOf(root, name)), app.apiKey);
-    expect(ours.data[name]).toBeTruthy();
-  });
-
-  test.each(fields.filter(([root]) => root === 'Mutation'))(
-    '%s.%s with a key that may only read',
-    async (root, name, field) => {
-      const key = await createApiKey(app.engines.db, app.owner, 'reader', ['READ']);
-      const before = await state();
-      const answer = await ask(root, documentOf(root, field, argumentsOf(root, name)), key);
-      expect(answer.errors?.[0]?.extensions.code).toBe('FORBIDDEN');
-      expect(await state()).toEqual(before);
-    },
-  );
-
-  test('a key that may only write logs, and reads nothing', async () => {
-    const key = await createApiKey(app.engines.db, app.owner, 'writer', ['WRITE']);
-    const id = await app.createRun({ project: 'seen' });
-    expect((await app.request(LOG, { id }, key)).errors).toBeUndefined();
-    const made = await app.request('mutation { createRun(input: { project: "seen" }) { run { id url } } }', {}, key);
-    expect(made.data.createRun.run.id).toEqual(expect.any(String));
-    for (const [root, name, field] of fields) {
-      if (root === 'Mutation' || open.includes(name)) continue;
-      const answer = await ask(root, documentOf(root, field, argumentsOf(root, name)), key);
-      expect([name, answer.errors?.[0]?.extensions.code ?? 'NOT_FOUND']).toEqual([name, 'NOT_FOUND']);
-      expect([name, answer.data?.[name] ?? null]).toEqual([name, null]);
-    }
-    // Nor by way of what a mutation answers.
-    for (const way of [
-      'project { runs(first: 5) { totalCount } }',
-      'project { workspace { projects(first: 5) { totalCount } } }',
-      'points(name: "loss", first: 5) { values }',
-      'metrics(first: 5) { totalCount }',
-      'parent { id }',
-    ]) {
-      const answer = await app.request(
-        `mutation($id: ID!) { updateRun(input: { id: $id, name: "x" }) { run { ${way} } } }`,
-        { id },
-        key,
-      );
-      expect([way, answer.errors?.[0]?.extensions.code]).toEqual([way, 'FORBIDDEN']);
-    }
-  });
-});
 
 describe('credentials that are none', () => {
   const viewer = async (authorization: string) => {

@@ -10,6 +10,8 @@ import {
   type GraphQLInputField,
 } from 'graphql';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { createApiKey } from '../../src/access/first-start.ts';
+import { hashToken } from '../../src/access/token.ts';
 import { schema } from '../../src/schema/schema.ts';
 import { type App, startApp } from '../support/app.ts';
 import { type GraphQLAnswer, socketClient } from '../support/client.ts';
@@ -18,12 +20,16 @@ import { recordingLog } from '../support/log.ts';
 const log = recordingLog();
 let app: App;
 let runId: string;
+/** Of the owner, beside the one that asks. */
+let keyId: string;
 beforeAll(async () => {
   app = await startApp({ log });
 });
 beforeEach(async () => {
   log.lines.length = 0;
   runId = await app.createRun({ project: 'odd', key: crypto.randomUUID() });
+  const secretHash = hashToken(await createApiKey(app.engines.db, app.owner, 'odd'));
+  keyId = (await app.engines.db.apiKey.findUniqueOrThrow({ where: { secretHash } })).id;
 });
 afterAll(() => app[Symbol.asyncDispose]());
 
@@ -86,8 +92,110 @@ const ODD: Record<string, unknown[]> = {
   Metadata: [[], [null], [{}], [{ a: '\0' }], [{ a: '\ud800' }], [{ ['__proto__']: 1 }], [deep(99)]],
 };
 
+const NOWHERE = '00000000-0000-7000-8000-000000000000';
+const CONNECTION = '{ totalCount nodes { __typename } pageInfo { endCursor } }';
+const ofPersonal = { path: ['workspace(slug: "personal")'], args: { first: 5 }, select: CONNECTION };
+
+interface Given {
+  path: string[];
+  args: Record<string, unknown>;
+  select: string;
+  /** What is answered to good input, where it cannot be good: it would be the end of who is asking. */
+  code?: string;
+}
+
 /** Good input for every field with arguments, its path from the root, and what it selects. */
-const fields = (): Record<string, { path: string[]; args: Record<string, unknown>; select: string }> => ({
+const fields = (): Record<string, Given> => ({
+  'Viewer.apiKeys': { path: ['viewer'], args: { first: 5 }, select: CONNECTION },
+  'Workspace.members': ofPersonal,
+  'Workspace.invitations': ofPersonal,
+  'Workspace.apiKeys': ofPersonal,
+  'Workspace.serviceAccounts': ofPersonal,
+  'Workspace.auditLog': { ...ofPersonal, args: { first: 5, action: 'key.create', actorId: app.owner.userId } },
+  'Mutation.createWorkspace': {
+    path: [],
+    args: { input: { name: 'Odd', slug: `odd-${crypto.randomUUID()}` } },
+    select: '{ workspace { id } }',
+  },
+  'Mutation.updateWorkspace': {
+    path: [],
+    args: { input: { id: app.owner.workspaceId, slug: 'personal' } },
+    select: '{ workspace { id } }',
+  },
+  'Mutation.deleteWorkspace': {
+    path: [],
+    args: { input: { id: NOWHERE } },
+    select: '{ goneAt }',
+    code: 'NOT_FOUND',
+  },
+  'Mutation.restoreWorkspace': {
+    path: [],
+    args: { input: { id: NOWHERE } },
+    select: '{ workspace { id } }',
+    code: 'NOT_FOUND',
+  },
+  'Mutation.transferWorkspace': {
+    path: [],
+    args: { input: { workspaceId: app.owner.workspaceId, userId: NOWHERE } },
+    select: '{ workspace { id } }',
+    code: 'NOT_FOUND',
+  },
+  'Mutation.leaveWorkspace': {
+    path: [],
+    args: { input: { workspaceId: app.owner.workspaceId } },
+    select: '{ workspaceId }',
+    code: 'CONFLICT',
+  },
+  'Mutation.updateMember': {
+    path: [],
+    args: { input: { workspaceId: app.owner.workspaceId, userId: app.owner.userId, role: 'OWNER' } },
+    select: '{ member { role email } }',
+  },
+  'Mutation.removeMember': {
+    path: [],
+    args: { input: { workspaceId: app.owner.workspaceId, userId: NOWHERE } },
+    select: '{ userId }',
+    code: 'NOT_FOUND',
+  },
+  'Mutation.inviteMember': {
+    path: [],
+    args: { input: { workspaceId: app.owner.workspaceId, email: 'odd@example.org' } },
+    select: '{ link invitation { id } }',
+  },
+  'Mutation.revokeInvitation': {
+    path: [],
+    args: { input: { id: NOWHERE } },
+    select: '{ invitation { id } }',
+    code: 'NOT_FOUND',
+  },
+  'Mutation.acceptInvitation': {
+    path: [],
+    args: { input: { token: 'rti_odd' } },
+    select: '{ workspace { id } }',
+    code: 'NOT_FOUND',
+  },
+  'Mutation.createApiKey': {
+    path: [],
+    args: { input: { name: 'odd', scopes: ['READ'], workspaceId: app.owner.workspaceId } },
+    select: '{ secret apiKey { id projectIds } }',
+  },
+  'Mutation.updateApiKey': {
+    path: [],
+    args: { input: { id: keyId, name: 'odd', scopes: ['READ'] } },
+    select: '{ apiKey { id name projectIds } }',
+  },
+  'Mutation.revokeApiKey': { path: [], args: { input: { id: keyId } }, select: '{ apiKey { revokedAt } }' },
+  'Mutation.createServiceAccount': {
+    path: [],
+    args: { input: { name: crypto.randomUUID() } },
+    select: '{ serviceAccount { id } }',
+  },
+  'Mutation.deleteServiceAccount': {
+    path: [],
+    args: { input: { id: NOWHERE } },
+    select: '{ id }',
+    code: 'NOT_FOUND',
+  },
   'Query.workspace': { path: [], args: { slug: 'personal' }, select: '{ id name viewerRole }' },
   'Query.project': { path: [], args: { workspace: 'personal', name: 'odd' }, select: '{ id workspace { id } }' },
   'Query.run': { path: [], args: { id: runId }, select: '{ id parent { id } project { id } attempts { number } }' },
@@ -186,7 +294,7 @@ test('every field with arguments is covered', () => {
 
 test.each(withArguments)('%s', async (name, args) => {
   const [parent] = name.split('.') as [string];
-  const { path, args: good, select } = fields()[name] as ReturnType<typeof fields>[string];
+  const { path, args: good, select, code } = fields()[name] as Given;
   const given = args.filter((one) => one.name in good || isOptional(one));
   const declared = given.map((one) => `$${one.name}: ${String(one.type)}`).join(', ');
   const passed = given.map((one) => `${one.name}: $${one.name}`).join(', ');
@@ -210,7 +318,7 @@ test.each(withArguments)('%s', async (name, args) => {
     }
   };
   const right = await ask(good);
-  expect(operation === 'subscription' ? undefined : right.errors).toBeUndefined();
+  expect(operation === 'subscription' ? undefined : right.errors?.[0]?.extensions.code).toBe(code);
   let asked = 0;
   for (const one of given) {
     for (const value of changes(one.type, good[one.name])) {

@@ -329,7 +329,7 @@ describe('who may connect', () => {
   test('the header of the upgrade counts as well, and so does the session of a page on the list', async () => {
     const { db } = app.engines;
     const link = await createSignInLink(db, app.owner.userId);
-    const from = { ipAddress: undefined, userAgent: undefined, sessionDays: 1 };
+    const from = { address: null, userAgent: null, sessionDays: 1 };
     const { sessionToken } = await signInByLink(db, link, from);
     const carried: Record<string, string>[] = [
       { authorization: `Bearer ${app.apiKey}` },
@@ -362,7 +362,7 @@ describe('a credential that ends', () => {
     );
     const [revoked, expired, narrowed, kept] = keys as [string, string, string, string];
     const link = await createSignInLink(db, app.owner.userId);
-    const from = { ipAddress: undefined, userAgent: undefined, sessionDays: 1 };
+    const from = { address: null, userAgent: null, sessionDays: 1 };
     const { sessionToken } = await signInByLink(db, link, from);
     const sockets = await Promise.all([
       ...keys.map((key) => watching({ authorization: `Bearer ${key}` })),

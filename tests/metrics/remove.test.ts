@@ -307,7 +307,7 @@ describe('a removal', () => {
     expect(await stepsOf(runId)).toEqual([3, 5]);
   });
 
-  test('is one statement and one row, no sign of life, and answers with the run', async () => {
+  test('is one row of the journal and one of the audit log, no sign of life, and answers with the run', async () => {
     const runId = await app.createRun({ status: 'PENDING' });
     await logSteps(runId, [1], { late: true });
     const state = async () => {
@@ -325,7 +325,10 @@ describe('a removal', () => {
     );
     expect(result.deletePoints).toEqual({ cursor: '2' });
     expect(statements.filter((text) => !text.includes('api_key'))).toEqual([
+      expect.stringMatching(/^BEGIN/),
       expect.stringMatching(/INSERT INTO journal/),
+      expect.stringMatching(/INSERT INTO audit_entry/),
+      'COMMIT',
     ]);
     const after = await state();
     expect(after).toEqual({ ...before, sequence: 2, bytes: after.stored, stored: after.stored });

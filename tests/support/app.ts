@@ -1,5 +1,6 @@
 // The server in the test's own process, on a database of its own: for stories over the wire whose SQL is counted.
 import { v7 as uuidv7 } from 'uuid';
+import { createAccessChanges } from '../../src/access/changes.ts';
 import { createApiKey, ensureOwner, type Owner } from '../../src/access/first-start.ts';
 import type { Bus } from '../../src/bus/bus.ts';
 import { createInProcessBus } from '../../src/bus/in-process.ts';
@@ -23,6 +24,8 @@ export interface App extends AsyncDisposable {
   engines: Engines;
   owner: Owner;
   apiKey: string;
+  /** What the server answers at. */
+  paths(): string[];
   /** As the owner's key; throws errors. */
   must(query: string, variables?: Record<string, unknown>): Promise<GraphQLAnswer['data']>;
   request(query: string, variables?: Record<string, unknown>, apiKey?: string | null): Promise<GraphQLAnswer>;
@@ -54,6 +57,7 @@ export async function startApp(options: AppOptions = {}): Promise<App> {
   const pool = createPool({ connectionString: databaseUrl, size: 10, log });
   const db = createPrisma(pool, undefined);
   const bus = options.bus ?? createInProcessBus({ log });
+  const changes = createAccessChanges({ pool, bus, log });
   const feeds = createFeeds({ pool, bus, log });
   const runFeeds = createRunFeeds({ db, pool, bus, log });
   const folding = startFolding({ pool, log }, options.folding ?? { tickMs: NEVER_MS, tailBytes: Infinity });
@@ -72,7 +76,8 @@ export async function startApp(options: AppOptions = {}): Promise<App> {
   });
   const url = `http://127.0.0.1:${http.port}`;
   const places = createRunPlaces(db);
-  const engines: Engines = { db, pool, bus, places, feeds, runFeeds, folding, pressure, log, url: () => url };
+  const parts = { db, pool, bus, changes, places, feeds, runFeeds, folding, pressure, log };
+  const engines: Engines = { ...parts, url: () => url };
   const owner = await ensureOwner(db, 'tester');
   const apiKey = await createApiKey(db, owner, 'tests');
   http.serve(engines);
@@ -82,6 +87,7 @@ export async function startApp(options: AppOptions = {}): Promise<App> {
     engines,
     owner,
     apiKey,
+    paths: () => http.paths(),
     must: (query, variables) => must(url, apiKey, query, variables),
     request: (query, variables, key = apiKey) => request(url, key, query, variables),
     async createRun(input = {}) {
@@ -91,6 +97,7 @@ export async function startApp(options: AppOptions = {}): Promise<App> {
     countSql: (work) => countSql(pool, work),
     async [Symbol.asyncDispose]() {
       await http.close();
+      changes.close();
       pressure.close();
       await folding.close();
       feeds.close();

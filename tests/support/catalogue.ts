@@ -16,7 +16,7 @@ FROM tables JOIN pg_attribute ON attrelid = tables.oid LEFT JOIN pg_attrdef ON a
 WHERE attnum > 0 AND NOT attisdropped
 UNION ALL
 SELECT format('constraint %s.%s %s', relname, conname, pg_get_constraintdef(pg_constraint.oid))
-FROM tables JOIN pg_constraint ON conrelid = tables.oid WHERE contype <> 'n'
+FROM tables JOIN pg_constraint ON conrelid = tables.oid WHERE contype NOT IN ('n', 't')
 UNION ALL
 SELECT format('index %s', pg_get_indexdef(indexrelid)) FROM tables JOIN pg_index ON indrelid = tables.oid
 UNION ALL

@@ -1,0 +1,130 @@
+// The audit log: who did what to what, when, from where and by which credential. Written in the transaction of the act,
+// so that neither is there without the other. Rows are only added: a trigger refuses to change them, and to delete what
+// is younger than 90 days.
+import type pg from 'pg';
+import { v7 as uuidv7 } from 'uuid';
+import type { Prisma } from '../generated/prisma/client.ts';
+import type { Access, From } from './access.ts';
+
+export type AuditAction =
+  | 'session.create'
+  | 'session.delete'
+  | 'workspace.create'
+  | 'workspace.update'
+  | 'workspace.delete'
+  | 'workspace.restore'
+  | 'workspace.purge'
+  | 'workspace.transfer'
+  | 'workspace.leave'
+  | 'member.update'
+  | 'member.remove'
+  | 'invitation.create'
+  | 'invitation.revoke'
+  | 'invitation.accept'
+  | 'key.create'
+  | 'key.update'
+  | 'key.revoke'
+  | 'serviceAccount.create'
+  | 'serviceAccount.delete'
+  | 'points.delete'
+  | 'auditLog.export';
+
+export interface Act {
+  action: AuditAction;
+  workspaceId: string | null;
+  target: {
+    type: 'WORKSPACE' | 'USER' | 'INVITATION' | 'KEY' | 'SERVICE_ACCOUNT' | 'SESSION' | 'RUN';
+    id: string;
+    name: string;
+  };
+  /** What it was changed to, and what is good to know: never a secret. */
+  details?: Record<string, string | number | boolean | null | string[]>;
+}
+
+/** Who acts, where it is not a request that is authenticated: somebody who signs in, or the server itself. */
+export interface Actor {
+  userId: string | null;
+  name: string;
+  credential: { kind: string; id: string | null };
+  from: From;
+}
+
+export const THE_SERVER: Actor = {
+  userId: null,
+  name: 'the server',
+  credential: { kind: 'server', id: null },
+  from: { address: null, userAgent: null },
+};
+
+/** A command on the server's own machine, or its first start: on behalf of that person, whoever typed it. */
+export function atTheMachine(userId: string): Actor {
+  return { ...THE_SERVER, userId, name: "somebody at the server's machine", credential: { kind: 'machine', id: null } };
+}
+
+export async function recordAct(tx: Prisma.TransactionClient, actor: Access | Actor, act: Act): Promise<void> {
+  const { details, ...row } = rowOf(actor, act);
+  await tx.auditEntry.create({ data: { ...row, details } });
+}
+
+/** The same for those who write with SQL of their own. */
+export async function recordActBySql(client: pg.PoolClient, actor: Access | Actor, act: Act): Promise<void> {
+  const row = rowOf(actor, act);
+  await client.query({
+    name: 'audit',
+    text: `INSERT INTO audit_entry (id, workspace_id, action, actor_id, actor_name, credential_kind, credential_id, address,
+                                    user_agent, target_type, target_id, target_name, details)
+           VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`,
+    values: [
+      row.id,
+      row.workspaceId,
+      row.action,
+      row.actorId,
+      row.actorName,
+      row.credentialKind,
+      row.credentialId,
+      row.address,
+      row.userAgent,
+      row.targetType,
+      row.targetId,
+      row.targetName,
+      JSON.stringify(row.details),
+    ],
+  });
+}
+
+/**
+ * That somebody signed in or out: an entry in each workspace they are in, whose owners may know; where there is none,
+ * one of the account alone.
+ */
+export async function recordSession(
+  tx: Prisma.TransactionClient,
+  action: 'session.create' | 'session.delete',
+  { userId, sessionId, from }: { userId: string; sessionId: string; from: From },
+): Promise<void> {
+  const { name, memberships } = await tx.user.findUniqueOrThrow({
+    where: { id: userId },
+    select: { name: true, memberships: { select: { workspaceId: true } } },
+  });
+  const actor: Actor = { userId, name, credential: { kind: 'session', id: sessionId }, from };
+  const target = { type: 'SESSION' as const, id: sessionId, name };
+  const places = memberships.length > 0 ? memberships : [{ workspaceId: null }];
+  for (const { workspaceId } of places) await recordAct(tx, actor, { action, workspaceId, target });
+}
+
+function rowOf({ userId, name, credential, from }: Access | Actor, { action, workspaceId, target, details }: Act) {
+  return {
+    id: uuidv7(),
+    workspaceId,
+    action,
+    actorId: userId,
+    actorName: name,
+    credentialKind: credential.kind,
+    credentialId: credential.id,
+    address: from.address,
+    userAgent: from.userAgent,
+    targetType: target.type,
+    targetId: target.id,
+    targetName: target.name,
+    details: details ?? {},
+  };
+}

@@ -1,0 +1,149 @@
+// The one table of who may do what. Resolvers, subscriptions and routes ask it by the action's name; what is not in it
+// cannot be asked for, and what it does not allow is refused.
+import { RuntideError } from '../errors.ts';
+import type { Prisma } from '../generated/prisma/client.ts';
+import { type Access, type Grant, notFound, requireAccess, type Role, type Scope } from './access.ts';
+
+export interface Rule {
+  /** What the credential must have. */
+  scope: Scope;
+  /** What the person must be in the workspace, at the least. */
+  role: Role;
+  /** A key that is limited to projects may do it there; everything else concerns the workspace as a whole. */
+  inProject?: true;
+}
+
+const read = { scope: 'READ', role: 'VIEWER' } as const satisfies Rule;
+const write = { scope: 'WRITE', role: 'MEMBER' } as const satisfies Rule;
+const administer = { scope: 'ADMIN', role: 'ADMIN' } as const satisfies Rule;
+const own = { scope: 'ADMIN', role: 'OWNER' } as const satisfies Rule;
+/** Of what is one's own: whoever is in the workspace at all may. */
+const mine = { scope: 'ADMIN', role: 'VIEWER' } as const satisfies Rule;
+
+/** What is done in a workspace. */
+export const permissions = {
+  'workspace.read': { ...read, inProject: true },
+  'workspace.update': administer,
+  'workspace.delete': own,
+  'workspace.transfer': own,
+  'workspace.leave': mine,
+  'member.read': read,
+  'member.update': administer,
+  'member.remove': administer,
+  'invitation.read': administer,
+  'invitation.create': administer,
+  'invitation.revoke': administer,
+  'key.read': administer,
+  'key.create': mine,
+  'key.changeOwn': mine,
+  'key.change': administer,
+  'serviceAccount.read': administer,
+  'serviceAccount.create': administer,
+  'serviceAccount.delete': administer,
+  'audit.read': administer,
+  'project.read': { ...read, inProject: true },
+  'project.create': write,
+  'run.read': { ...read, inProject: true },
+  'run.create': { ...write, inProject: true },
+  'run.update': { ...write, inProject: true },
+  'run.finish': { ...write, inProject: true },
+  'run.heartbeat': { ...write, inProject: true },
+  'points.read': { ...read, inProject: true },
+  'points.log': { ...write, inProject: true },
+  'points.delete': { ...write, inProject: true },
+} as const satisfies Record<string, Rule>;
+
+export type Action = keyof typeof permissions;
+
+/** What a person does as themself, in no workspace: what a key must have for it. Whoever is signed in may. */
+export const accountPermissions = {
+  'workspace.create': 'ADMIN',
+  'workspace.restore': 'ADMIN',
+  'invitation.accept': 'ADMIN',
+} as const satisfies Record<string, Scope>;
+
+export type AccountAction = keyof typeof accountPermissions;
+
+/** Where something is done. */
+export interface Place {
+  workspaceId: string;
+  /** Left out for what is the workspace's own. */
+  projectId?: string;
+}
+
+/** From the least to the most. */
+const ROLES: readonly Role[] = ['VIEWER', 'MEMBER', 'ADMIN', 'OWNER'];
+
+export function isAtLeast(role: Role, least: Role): boolean {
+  return ROLES.indexOf(role) >= ROLES.indexOf(least);
+}
+
+/** Why something may not be done: what is not seen does not exist for them; else what is missing, as a sentence. */
+type Refusal = { seen: false } | { seen: true; why: string };
+
+const UNSEEN: Refusal = { seen: false };
+
+/** Null: allowed. */
+export function refusalOf(grant: Grant | undefined, { projectId }: Place, action: Action): Refusal | null {
+  const { scope, role, inProject }: Rule = permissions[action];
+  if (!grant) return UNSEEN;
+  const { role: own, scopes, projectIds } = grant;
+  // Whoever may only write can see as much as they must to write.
+  if (!scopes.has('READ') && !scopes.has(scope)) return UNSEEN;
+  if (projectIds && projectId !== undefined && !projectIds.has(projectId)) return UNSEEN;
+  const missing = (why: string): Refusal => ({ seen: true, why });
+  if (!isAtLeast(own, role)) return missing(`this takes the role ${role} in the workspace, and yours is ${own}`);
+  if (!scopes.has(scope))
+    return missing(`this credential may not do that: it lacks the scope ${scope} in the workspace`);
+  if (projectIds && !inProject) return missing('this key is limited to projects, and this is of the whole workspace');
+  return null;
+}
+
+export function isAllowed(access: Access, place: Place, action: Action): boolean {
+  return refusalOf(access.workspaces.get(place.workspaceId), place, action) === null;
+}
+
+/** Throws NOT_FOUND for what may not be seen, the same as for what does not exist, and FORBIDDEN for what may be seen only. */
+export function requirePermission(access: Access, place: Place, action: Action, what: string): void {
+  const refusal = refusalOf(access.workspaces.get(place.workspaceId), place, action);
+  if (!refusal) return;
+  throw refusal.seen ? new RuntideError('FORBIDDEN', refusal.why) : notFound(what);
+}
+
+/** FORBIDDEN for service accounts, and for keys that lack the scope or are limited to projects. Returns who it is. */
+export function requirePerson({ userId, credential, workspaces }: Access, action: AccountAction): string {
+  if (userId === null) throw new RuntideError('FORBIDDEN', 'this is for people: a service account cannot do it');
+  const scope = accountPermissions[action];
+  const isWhole = [...workspaces.values()].every(({ scopes, projectIds }) => scopes.has(scope) && !projectIds);
+  if (credential.kind === 'key' && !isWhole)
+    throw new RuntideError('FORBIDDEN', `sign in for this, or use a key with the scope ${scope} in all projects`);
+  return userId;
+}
+
+/** The workspaces in which something may be done, for the `where` of a list. */
+export function workspaceIdsFor(access: Access, action: Action): string[] {
+  return [...access.workspaces]
+    .filter(([workspaceId, grant]) => refusalOf(grant, { workspaceId }, action) === null)
+    .map(([id]) => id);
+}
+
+/** The projects in which something may be done, for the `where` of a list; `within`: in these workspaces alone. */
+export function projectsFor(access: Access, action: Action, within?: readonly string[]): Prisma.ProjectWhereInput {
+  const ids = workspaceIdsFor(access, action).filter((id) => within === undefined || within.includes(id));
+  const limits = (id: string) => access.workspaces.get(id)?.projectIds ?? null;
+  return {
+    OR: [
+      { workspaceId: { in: ids.filter((id) => limits(id) === null) } },
+      ...ids.flatMap((workspaceId) => {
+        const projectIds = limits(workspaceId);
+        return projectIds ? [{ workspaceId, id: { in: [...projectIds] } }] : [];
+      }),
+    ],
+  };
+}
+
+/** FORBIDDEN for a key that may only write. */
+export function requireReading(access: Access | null): void {
+  if ([...requireAccess(access).workspaces.values()].every(({ scopes }) => scopes.has('READ'))) return;
+  throw new RuntideError('FORBIDDEN', 'this credential may only write: it lacks the scope READ');
+}

@@ -1,0 +1,190 @@
+// API keys: made, changed, revoked. Nobody gives a key more than they have themselves: neither scopes nor projects nor
+// time.
+import { type Access, notFound, type Scope, scopesOf } from '../access/access.ts';
+import { recordAct } from '../access/audit.ts';
+import type { AccessChanges } from '../access/changes.ts';
+import { isAllowed, requirePermission } from '../access/permissions.ts';
+import { makeKey } from '../access/token.ts';
+import type { Db } from '../db/prisma.ts';
+import { invalidInput, RuntideError } from '../errors.ts';
+import type { ApiKey, Prisma } from '../generated/prisma/client.ts';
+import { checkName, isId } from '../runs/text.ts';
+import { requireServiceAccount } from './service-accounts.ts';
+import { requireWorkspaceId } from './workspace.ts';
+
+type Transaction = Prisma.TransactionClient;
+
+export interface CreateApiKeyInput {
+  workspaceId?: string | null | undefined;
+  /** Default: the key is the person's own. */
+  serviceAccountId?: string | null | undefined;
+  name: string;
+  scopes: readonly Scope[];
+  /** Default: all. */
+  projectIds?: readonly string[] | null | undefined;
+  expiresAt?: Date | null | undefined;
+}
+
+/** Returns the secret, which exists nowhere else. */
+export async function createApiKey(
+  db: Db,
+  access: Access,
+  input: CreateApiKeyInput,
+): Promise<{ apiKeyId: string; secret: string }> {
+  const name = checkName(input.name, 'name');
+  const workspaceId = requireWorkspaceId(access, input.workspaceId ?? access.homeWorkspaceId ?? '', 'key.create');
+  const serviceAccountId = input.serviceAccountId ?? null;
+  if (serviceAccountId !== null) await requireServiceAccount(db, access, serviceAccountId, workspaceId);
+  else if (access.userId === null)
+    throw invalidInput('serviceAccountId must say whose the key is: a service account has none of its own', {
+      field: 'serviceAccountId',
+    });
+  const scopes = checkScopes(access, workspaceId, input.scopes);
+  const expiresAt = checkExpiry(access, input.expiresAt ?? null);
+  const projectIds = input.projectIds ? await checkProjects(db, workspaceId, input.projectIds) : null;
+  const { secret, row } = makeKey();
+  await db.$transaction(async (tx) => {
+    await tx.apiKey.create({
+      data: {
+        ...row,
+        workspaceId,
+        userId: serviceAccountId === null ? access.userId : null,
+        serviceAccountId,
+        name,
+        scopes,
+        allProjects: projectIds === null,
+        projectIds: projectIds ?? [],
+        expiresAt,
+      },
+    });
+    await recordAct(tx, access, {
+      action: 'key.create',
+      workspaceId,
+      target: { type: 'KEY', id: row.id, name },
+      details: { scopes, projectIds, expiresAt: expiresAt?.toISOString() ?? null, serviceAccountId },
+    });
+  });
+  return { apiKeyId: row.id, secret };
+}
+
+export interface UpdateApiKeyInput {
+  id: string;
+  name?: string | null | undefined;
+  enabled?: boolean | null | undefined;
+  scopes?: readonly Scope[] | null | undefined;
+  /** Null: all. */
+  projectIds?: readonly string[] | null | undefined;
+  /** Null: never. */
+  expiresAt?: Date | null | undefined;
+}
+
+/** What is left out stays. */
+export async function updateApiKey(
+  { db, changes }: { db: Db; changes: AccessChanges },
+  access: Access,
+  input: UpdateApiKeyInput,
+): Promise<void> {
+  const key = await requireKey(db, access, input.id);
+  const { id, workspaceId } = key;
+  if (key.revokedAt) throw new RuntideError('CONFLICT', 'the key was revoked, which is final: make a new one');
+  const data: Prisma.ApiKeyUpdateInput = {};
+  const details: Record<string, string | boolean | null | string[]> = {};
+  if (input.name != null) details.name = data.name = checkName(input.name, 'name');
+  if (input.enabled != null) details.enabled = data.enabled = input.enabled;
+  if (input.scopes != null) details.scopes = data.scopes = checkScopes(access, workspaceId, input.scopes);
+  if (input.expiresAt !== undefined) {
+    data.expiresAt = checkExpiry(access, input.expiresAt);
+    details.expiresAt = data.expiresAt?.toISOString() ?? null;
+  }
+  if (input.projectIds !== undefined) {
+    const projectIds = input.projectIds && (await checkProjects(db, workspaceId, input.projectIds));
+    data.allProjects = projectIds === null;
+    data.projectIds = projectIds ?? [];
+    details.projectIds = projectIds;
+  }
+  if (Object.keys(details).length === 0) return;
+  await db.$transaction(async (tx) => {
+    await tx.apiKey.update({ where: { id }, data });
+    await recordAct(tx, access, {
+      action: 'key.update',
+      workspaceId,
+      target: { type: 'KEY', id, name: key.name },
+      details,
+    });
+  });
+  changes.announce();
+}
+
+/** Final. Repeating it changes nothing. */
+export async function revokeApiKey(
+  { db, changes }: { db: Db; changes: AccessChanges },
+  access: Access,
+  keyId: string,
+): Promise<void> {
+  const { id, name, workspaceId } = await requireKey(db, access, keyId);
+  await db.$transaction(async (tx) => {
+    const { count } = await tx.apiKey.updateMany({ where: { id, revokedAt: null }, data: { revokedAt: new Date() } });
+    if (count > 0)
+      await recordAct(tx, access, { action: 'key.revoke', workspaceId, target: { type: 'KEY', id, name } });
+  });
+  changes.announce();
+}
+
+/** Keys of others are seen by those who administer the workspace alone. */
+async function requireKey(db: Transaction, access: Access, keyId: string): Promise<ApiKey> {
+  const what = `API key as ${keyId.slice(0, 64)}`;
+  const found = isId(keyId) ? await db.apiKey.findUnique({ where: { id: keyId } }) : null;
+  if (!found) throw notFound(what);
+  const { workspaceId, userId } = found;
+  const isOwn = userId !== null && userId === access.userId;
+  if (!isOwn && !isAllowed(access, { workspaceId }, 'key.read')) throw notFound(what);
+  requirePermission(access, { workspaceId }, isOwn ? 'key.changeOwn' : 'key.change', what);
+  return found;
+}
+
+function checkScopes(access: Access, workspaceId: string, wanted: readonly Scope[]): Scope[] {
+  if (wanted.length === 0)
+    throw invalidInput('scopes must name at least one of READ, WRITE, ADMIN', { field: 'scopes' });
+  const grant = access.workspaces.get(workspaceId);
+  const held = grant ? scopesOf(grant.role, [...grant.scopes]) : new Set<Scope>();
+  for (const scope of wanted)
+    if (!held.has(scope))
+      throw new RuntideError(
+        'FORBIDDEN',
+        `nobody gives a key more than they have: scopes may name ${[...held].join(', ')}, and not ${scope}`,
+        { field: 'scopes' },
+      );
+  return [...new Set(wanted)];
+}
+
+function checkExpiry({ credential }: Access, expiresAt: Date | null): Date | null {
+  if (expiresAt && expiresAt <= new Date())
+    throw invalidInput(`expiresAt must be later than now; it is ${expiresAt.toISOString()}`, { field: 'expiresAt' });
+  const { kind, expiresAt: own } = credential;
+  if (kind === 'key' && own && (!expiresAt || expiresAt > own))
+    throw new RuntideError(
+      'FORBIDDEN',
+      `nobody gives a key more than they have: expiresAt must not be later than ${own.toISOString()}, when this key expires`,
+      { field: 'expiresAt' },
+    );
+  return expiresAt;
+}
+
+/** Most projects that one key may name. */
+const MOST_PROJECTS = 1_000;
+
+async function checkProjects(db: Transaction, workspaceId: string, wanted: readonly string[]): Promise<string[]> {
+  if (wanted.length === 0 || wanted.length > MOST_PROJECTS)
+    throw invalidInput(
+      `projectIds must have 1 to ${MOST_PROJECTS} entries, or be left out for all projects; it has ${wanted.length}`,
+      { field: 'projectIds' },
+    );
+  const found = await db.project.findMany({
+    where: { workspaceId, id: { in: wanted.filter(isId) } },
+    select: { id: true },
+  });
+  const ids = new Set(found.map(({ id }) => id));
+  const index = wanted.findIndex((id) => !ids.has(id.toLowerCase()));
+  if (index !== -1) throw notFound(`project in this workspace as projectIds[${index}], ${wanted[index]?.slice(0, 64)}`);
+  return [...ids];
+}

@@ -1,0 +1,78 @@
+// What is old enough to be gone for good: workspaces that were in the bin for 30 days, and what the audit log need not
+// keep any longer. Any server process does it, one at a time.
+import type pg from 'pg';
+import { recordActBySql, THE_SERVER } from '../access/audit.ts';
+import { type Log, transaction } from '../db/pool.ts';
+import { eraseRuns } from '../runs/erase.ts';
+import { BIN_DAYS } from './workspace.ts';
+
+export interface Purge {
+  /** Resolves when there is nothing left to do; what fails is logged, and tried again next time. */
+  run(): Promise<void>;
+  close(): void;
+}
+
+const EVERY_MS = 3_600_000;
+/** In one transaction. */
+const RUNS_AT_ONCE = 50;
+const ENTRIES_AT_ONCE = 10_000;
+
+export function createPurge({ pool, log, auditDays }: { pool: pg.Pool; log: Log; auditDays: number }): Purge {
+  let closed = false;
+  const run = async () => {
+    try {
+      while (!closed && (await purgeSome(pool))) continue;
+      while (!closed && (await trimAuditLog(pool, auditDays))) continue;
+    } catch (error) {
+      if (!closed) log.warn({ err: error }, 'what is old could not be removed; it is tried again in an hour');
+    }
+  };
+  const timer = setInterval(() => void run(), EVERY_MS);
+  timer.unref();
+  return {
+    run,
+    close() {
+      closed = true;
+      clearInterval(timer);
+    },
+  };
+}
+
+/** Some runs of a workspace whose time is over, or at the end the workspace itself. False: nothing is left. */
+function purgeSome(pool: pg.Pool): Promise<boolean> {
+  return transaction(pool, async (client) => {
+    // The row's lock: another process that is at it is left to it, and nobody restores it meanwhile.
+    const { rows } = await client.query<{ id: string; name: string; slug: string }>(
+      `SELECT id, name, slug FROM workspace WHERE deleted_at < now() - make_interval(days => $1)
+       ORDER BY deleted_at LIMIT 1 FOR UPDATE SKIP LOCKED`,
+      [BIN_DAYS],
+    );
+    const [workspace] = rows;
+    if (!workspace) return false;
+    const { id, name, slug } = workspace;
+    const runs = await client.query<{ id: string }>(
+      'SELECT run.id FROM run JOIN project ON project.id = project_id WHERE workspace_id = $1 LIMIT $2',
+      [id, RUNS_AT_ONCE],
+    );
+    if (runs.rows.length > 0) {
+      await eraseRuns(
+        client,
+        runs.rows.map((run) => run.id),
+      );
+      return true;
+    }
+    await client.query('DELETE FROM workspace WHERE id = $1', [id]);
+    const target = { type: 'WORKSPACE' as const, id, name };
+    await recordActBySql(client, THE_SERVER, { action: 'workspace.purge', workspaceId: id, target, details: { slug } });
+    return true;
+  });
+}
+
+async function trimAuditLog(pool: pg.Pool, days: number): Promise<boolean> {
+  const { rowCount } = await pool.query(
+    `DELETE FROM audit_entry WHERE id IN (
+       SELECT id FROM audit_entry WHERE at < now() - make_interval(days => $1) ORDER BY at LIMIT ${ENTRIES_AT_ONCE})`,
+    [days],
+  );
+  return rowCount === ENTRIES_AT_ONCE;
+}

@@ -1,0 +1,338 @@
+// What the tenants' matrix asks: every field of the roots, and every field that leads from one object to another, with
+// what it needs. Written apart from the table of permissions, so that a mistake there is seen here.
+import type { Role, Scope } from '../../src/access/access.ts';
+import type { World } from './world.ts';
+
+export interface Case {
+  /** Selects one field of a root; what is judged stands at `at` in the answer. */
+  document: string;
+  variables?: (world: World) => Record<string, unknown>;
+  at: string;
+  needs:
+    | 'open' // to nobody as well
+    | 'self' // what everybody knows of themself
+    | 'person' // what a person does in no workspace
+    // In a project; in the workspace as a whole; in what of it a key that is limited to projects may know.
+    | { scope: Scope; role: Role; in: 'project' | 'workspace' | 'either' };
+  /** Whoever may not do it may not even see what it is about. */
+  hidden?: true;
+  /** Who is answered otherwise, and how. */
+  but?: Record<string, string>;
+}
+
+const read = { scope: 'READ', role: 'VIEWER', in: 'project' } as const;
+const readSome = { scope: 'READ', role: 'VIEWER', in: 'either' } as const;
+const readAll = { scope: 'READ', role: 'VIEWER', in: 'workspace' } as const;
+const write = { scope: 'WRITE', role: 'MEMBER', in: 'project' } as const;
+const writeAll = { scope: 'WRITE', role: 'MEMBER', in: 'workspace' } as const;
+const administer = { scope: 'ADMIN', role: 'ADMIN', in: 'workspace' } as const;
+const own = { scope: 'ADMIN', role: 'OWNER', in: 'workspace' } as const;
+const mine = { scope: 'ADMIN', role: 'VIEWER', in: 'workspace' } as const;
+
+const PAGE = 'pageInfo { hasNextPage } nodes { __typename } edges { node { __typename } }';
+const bySlug = ({ slug }: World) => ({ slug });
+const byRun = ({ runId: id }: World) => ({ id });
+const byChild = ({ childId: id }: World) => ({ id });
+const byProject = ({ projectId: id }: World) => ({ id });
+const input = (of: (world: World) => Record<string, unknown>) => (world: World) => ({ input: of(world) });
+const inWorkspace = (selection: string) => `query($slug: String!) { workspace(slug: $slug) { ${selection} } }`;
+const inProject = (selection: string) => `query($id: ID!) { project(id: $id) { ${selection} } }`;
+const inRun = (selection: string) => `query($id: ID!) { run(id: $id) { ${selection} } }`;
+const mutation = (field: string, type: string, selection: string) =>
+  `mutation($input: ${type}!) { ${field}(input: $input) { ${selection} } }`;
+
+export const queries: Record<string, Case> = {
+  'Query.server': { document: '{ server { version limits { bodyBytes } } }', at: 'server', needs: 'open' },
+  'Query.viewer': { document: '{ viewer { id } }', at: 'viewer', needs: 'self' },
+  'Viewer.workspaces': { document: '{ viewer { workspaces { name } } }', at: 'viewer.workspaces', needs: 'self' },
+  'Viewer.apiKeys': {
+    document: `{ viewer { apiKeys(first: 5) { totalCount ${PAGE} nodes { name } } } }`,
+    at: 'viewer.apiKeys',
+    needs: 'self',
+  },
+  'Viewer.deletedWorkspaces': {
+    document: '{ viewer { deletedWorkspaces { name } } }',
+    at: 'viewer.deletedWorkspaces',
+    needs: 'self',
+  },
+  'Query.workspace': { document: inWorkspace('name'), variables: bySlug, at: 'workspace', needs: readSome },
+  'Workspace.projects': {
+    document: inWorkspace(`projects(first: 5) { totalCount ${PAGE} nodes { name } }`),
+    variables: bySlug,
+    at: 'workspace.projects',
+    needs: readSome,
+  },
+  'Workspace.members': {
+    document: inWorkspace(`members(first: 5) { totalCount ${PAGE} nodes { role user { name } } }`),
+    variables: bySlug,
+    at: 'workspace.members',
+    needs: readAll,
+  },
+  'Workspace.invitations': {
+    document: inWorkspace(`invitations(first: 5) { totalCount ${PAGE} nodes { email createdBy { name } } }`),
+    variables: bySlug,
+    at: 'workspace.invitations',
+    needs: administer,
+  },
+  'Workspace.apiKeys': {
+    document: inWorkspace(
+      `apiKeys(first: 5) { totalCount ${PAGE} nodes { user { name } serviceAccount { name } workspace { name } } }`,
+    ),
+    variables: bySlug,
+    at: 'workspace.apiKeys',
+    needs: administer,
+  },
+  'Workspace.serviceAccounts': {
+    document: inWorkspace(`serviceAccounts(first: 5) { totalCount ${PAGE} }`),
+    variables: bySlug,
+    at: 'workspace.serviceAccounts',
+    needs: administer,
+  },
+  'Workspace.auditLog': {
+    document: inWorkspace(`auditLog(first: 5) { totalCount ${PAGE} }`),
+    variables: bySlug,
+    at: 'workspace.auditLog',
+    needs: administer,
+  },
+  'Query.project, by id': { document: inProject('name'), variables: byProject, at: 'project', needs: read },
+  'Query.project, by name': {
+    document: 'query($slug: String, $name: String) { project(workspace: $slug, name: $name) { name } }',
+    variables: ({ slug, project }) => ({ slug, name: project }),
+    at: 'project',
+    needs: read,
+  },
+  'Project.workspace': {
+    document: inProject('workspace { name }'),
+    variables: byProject,
+    at: 'project.workspace',
+    needs: read,
+  },
+  'Project.createdBy': {
+    document: inProject('createdBy { name }'),
+    variables: byProject,
+    at: 'project.createdBy',
+    needs: read,
+  },
+  'Project.runs': {
+    document: inProject(`runs(first: 5) { totalCount ${PAGE} }`),
+    variables: byProject,
+    at: 'project.runs',
+    needs: read,
+  },
+  'Query.run': { document: inRun('name config'), variables: byRun, at: 'run', needs: read },
+  'Run.project': { document: inRun('project { name }'), variables: byRun, at: 'run.project', needs: read },
+  'Run.parent': { document: inRun('parent { name }'), variables: byChild, at: 'run.parent', needs: read },
+  'Run.children': {
+    document: inRun(`children(first: 5) { totalCount ${PAGE} }`),
+    variables: byRun,
+    at: 'run.children',
+    needs: read,
+  },
+  'Run.attempts': { document: inRun('attempts { number }'), variables: byRun, at: 'run.attempts', needs: read },
+  'Run.createdBy': { document: inRun('createdBy { name }'), variables: byRun, at: 'run.createdBy', needs: read },
+  'Run.metrics': {
+    document: inRun(`metrics(first: 5) { totalCount ${PAGE} }`),
+    variables: byRun,
+    at: 'run.metrics',
+    needs: read,
+  },
+  'Run.points': {
+    document: inRun('points(name: "loss", first: 5) { steps }'),
+    variables: byRun,
+    at: 'run.points',
+    needs: read,
+  },
+  'Query.charts': {
+    document:
+      'query($id: ID!) { charts(input: { runIds: [$id], metrics: [{ name: "loss" }] }) { name run { name config } } }',
+    variables: byRun,
+    at: 'charts',
+    needs: read,
+  },
+};
+
+export const mutations: Record<string, Case> = {
+  'Mutation.createProject': {
+    document: mutation('createProject', 'CreateProjectInput', 'project { name }'),
+    variables: input(({ slug }) => ({ workspace: slug, name: 'new' })),
+    at: 'createProject',
+    needs: writeAll,
+  },
+  'Mutation.createRun': {
+    document: mutation('createRun', 'CreateRunInput', 'run { id }'),
+    variables: input(({ slug, project }) => ({ workspace: slug, project })),
+    at: 'createRun',
+    needs: write,
+  },
+  'Mutation.createRun, in a new project': {
+    document: mutation('createRun', 'CreateRunInput', 'run { id }'),
+    variables: input(({ slug }) => ({ workspace: slug, project: 'new' })),
+    at: 'createRun',
+    needs: write,
+  },
+  'Mutation.updateRun': {
+    document: mutation('updateRun', 'UpdateRunInput', 'run { id }'),
+    variables: input(({ runId }) => ({ id: runId, name: 'renamed', config: { a: 1 } })),
+    at: 'updateRun',
+    needs: write,
+  },
+  'Mutation.finishRun': {
+    document: mutation('finishRun', 'FinishRunInput', 'run { id }'),
+    variables: input(({ runId }) => ({ id: runId, status: 'FAILED' })),
+    at: 'finishRun',
+    needs: write,
+  },
+  'Mutation.heartbeat': {
+    document: mutation('heartbeat', 'HeartbeatInput', 'commands { id }'),
+    variables: input(({ runId }) => ({ runId })),
+    at: 'heartbeat',
+    needs: write,
+  },
+  'Mutation.logMetrics': {
+    document: mutation('logMetrics', 'LogMetricsInput', 'accepted commands { id }'),
+    variables: input(({ runId }) => ({ runId, points: [{ name: 'loss', step: 9, value: 9 }] })),
+    at: 'logMetrics',
+    needs: write,
+  },
+  'Mutation.deletePoints': {
+    document: mutation('deletePoints', 'DeletePointsInput', 'cursor run { id }'),
+    variables: input(({ runId }) => ({ runId, name: 'loss' })),
+    at: 'deletePoints',
+    needs: write,
+  },
+  'Mutation.createWorkspace': {
+    document: mutation('createWorkspace', 'CreateWorkspaceInput', 'workspace { name }'),
+    variables: input(({ mark }) => ({ name: 'new', slug: `new-${mark}` })),
+    at: 'createWorkspace',
+    needs: 'person',
+  },
+  'Mutation.restoreWorkspace': {
+    document: mutation('restoreWorkspace', 'RestoreWorkspaceInput', 'workspace { name }'),
+    variables: input(({ binnedId }) => ({ id: binnedId })),
+    at: 'restoreWorkspace',
+    needs: 'person',
+    but: {
+      'somebody from another workspace': 'unseen',
+      'a key of another workspace': 'unseen',
+      'a viewer': 'unseen',
+      'a member': 'unseen',
+      'an admin': 'unseen',
+    },
+  },
+  'Mutation.acceptInvitation': {
+    document: mutation('acceptInvitation', 'AcceptInvitationInput', 'workspace { id }'),
+    variables: input(({ token }) => ({ token })),
+    at: 'acceptInvitation',
+    needs: 'person',
+  },
+  'Mutation.updateWorkspace': {
+    document: mutation('updateWorkspace', 'UpdateWorkspaceInput', 'workspace { name }'),
+    variables: input(({ workspaceId }) => ({ id: workspaceId, name: 'renamed' })),
+    at: 'updateWorkspace',
+    needs: administer,
+  },
+  'Mutation.deleteWorkspace': {
+    document: mutation('deleteWorkspace', 'DeleteWorkspaceInput', 'goneAt'),
+    variables: input(({ workspaceId }) => ({ id: workspaceId })),
+    at: 'deleteWorkspace',
+    needs: own,
+  },
+  'Mutation.transferWorkspace': {
+    document: mutation('transferWorkspace', 'TransferWorkspaceInput', 'workspace { name }'),
+    variables: input(({ workspaceId, people }) => ({ workspaceId, userId: people.admin.userId })),
+    at: 'transferWorkspace',
+    needs: own,
+  },
+  'Mutation.leaveWorkspace': {
+    document: mutation('leaveWorkspace', 'LeaveWorkspaceInput', 'workspaceId'),
+    variables: input(({ workspaceId }) => ({ workspaceId })),
+    at: 'leaveWorkspace',
+    needs: mine,
+    but: { 'the owner': 'CONFLICT', 'a key that administers': 'CONFLICT', 'a service account': 'FORBIDDEN' },
+  },
+  'Mutation.updateMember': {
+    document: mutation('updateMember', 'UpdateMemberInput', 'member { role }'),
+    variables: input(({ workspaceId, people }) => ({ workspaceId, userId: people.guest.userId, role: 'MEMBER' })),
+    at: 'updateMember',
+    needs: administer,
+  },
+  'Mutation.removeMember': {
+    document: mutation('removeMember', 'RemoveMemberInput', 'userId'),
+    variables: input(({ workspaceId, people }) => ({ workspaceId, userId: people.guest.userId })),
+    at: 'removeMember',
+    needs: administer,
+  },
+  'Mutation.inviteMember': {
+    document: mutation('inviteMember', 'InviteMemberInput', 'token invitation { id }'),
+    variables: input(({ workspaceId }) => ({ workspaceId })),
+    at: 'inviteMember',
+    needs: administer,
+  },
+  'Mutation.revokeInvitation': {
+    document: mutation('revokeInvitation', 'RevokeInvitationInput', 'invitation { id }'),
+    variables: input(({ invitationId }) => ({ id: invitationId })),
+    at: 'revokeInvitation',
+    needs: administer,
+  },
+  'Mutation.createApiKey': {
+    document: mutation('createApiKey', 'CreateApiKeyInput', 'secret apiKey { id }'),
+    variables: input(({ workspaceId }) => ({ workspaceId, name: 'new', scopes: ['READ'] })),
+    at: 'createApiKey',
+    needs: mine,
+    // The one lacks READ itself, and the other has no keys of its own.
+    but: { 'a key that administers': 'FORBIDDEN', 'a service account': 'INVALID_INPUT' },
+  },
+  'Mutation.createApiKey, of a service account': {
+    document: mutation('createApiKey', 'CreateApiKeyInput', 'secret apiKey { id }'),
+    variables: input(({ workspaceId, serviceAccountId }) => ({
+      workspaceId,
+      serviceAccountId,
+      name: 'new',
+      scopes: ['ADMIN'],
+    })),
+    at: 'createApiKey',
+    needs: administer,
+  },
+  'Mutation.updateApiKey': {
+    document: mutation('updateApiKey', 'UpdateApiKeyInput', 'apiKey { id }'),
+    variables: input(({ keyId }) => ({ id: keyId, name: 'renamed' })),
+    at: 'updateApiKey',
+    needs: administer,
+    hidden: true,
+  },
+  'Mutation.revokeApiKey': {
+    document: mutation('revokeApiKey', 'RevokeApiKeyInput', 'apiKey { id }'),
+    variables: input(({ keyId }) => ({ id: keyId })),
+    at: 'revokeApiKey',
+    needs: administer,
+    hidden: true,
+  },
+  'Mutation.createServiceAccount': {
+    document: mutation('createServiceAccount', 'CreateServiceAccountInput', 'serviceAccount { id }'),
+    variables: input(({ workspaceId }) => ({ workspaceId, name: 'new' })),
+    at: 'createServiceAccount',
+    needs: administer,
+  },
+  'Mutation.deleteServiceAccount': {
+    document: mutation('deleteServiceAccount', 'DeleteServiceAccountInput', 'id'),
+    variables: input(({ serviceAccountId }) => ({ id: serviceAccountId })),
+    at: 'deleteServiceAccount',
+    needs: administer,
+  },
+};
+
+export const subscriptions: Record<string, Case> = {
+  'Subscription.metrics': {
+    document: `subscription($id: ID!) { metrics(input: { runs: [{ id: $id, after: "0" }] }) {
+      ... on MetricsAppended { runId metrics { name values } } ... on MetricsReset { reason } } }`,
+    variables: byRun,
+    at: 'metrics',
+    needs: read,
+  },
+  'Subscription.runs': {
+    document: 'subscription($id: ID!) { runs(projectId: $id) { type run { name } } }',
+    variables: byProject,
+    at: 'runs',
+    needs: read,
+  },
+};

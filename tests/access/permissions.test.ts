@@ -1,0 +1,172 @@
+// The table of permissions, read row by row: who may do what, and how what they may not do is said.
+import { describe, expect, test } from 'vitest';
+import type { Access, Grant, Role, Scope } from '../../src/access/access.ts';
+import {
+  accountPermissions,
+  type Action,
+  isAllowed,
+  permissions,
+  projectsFor,
+  requirePermission,
+  requirePerson,
+  workspaceIdsFor,
+} from '../../src/access/permissions.ts';
+
+const W = 'workspace-1';
+const P = 'project-1';
+const ALL: Scope[] = ['READ', 'WRITE', 'ADMIN'];
+const ROLES: Role[] = ['VIEWER', 'MEMBER', 'ADMIN', 'OWNER'];
+const actions = Object.keys(permissions) as Action[];
+
+function access(
+  grant: { role: Role; scopes?: Scope[]; projectIds?: string[] } | null,
+  over: Partial<Access> = {},
+): Access {
+  const { role = 'OWNER', scopes = ALL, projectIds = null } = grant ?? {};
+  const full: Grant = { role, scopes: new Set(scopes), projectIds: projectIds && new Set(projectIds) };
+  return {
+    credential: { kind: 'session', id: 's', expiresAt: null },
+    userId: 'u',
+    name: 'somebody',
+    workspaces: new Map(grant ? [[W, full]] : []),
+    homeWorkspaceId: W,
+    from: { address: null, userAgent: null },
+    ...over,
+  };
+}
+
+const place = { workspaceId: W, projectId: P };
+
+test('what each role adds to the one before it', () => {
+  const added: Record<string, string[]> = {};
+  let before: Action[] = [];
+  for (const role of ROLES) {
+    const now = actions.filter((action) => isAllowed(access({ role }), place, action));
+    expect(before.filter((action) => !now.includes(action))).toEqual([]);
+    added[role] = now.filter((action) => !before.includes(action));
+    before = now;
+  }
+  expect(added).toEqual({
+    VIEWER: [
+      'workspace.read',
+      'workspace.leave',
+      'member.read',
+      'key.create',
+      'key.changeOwn',
+      'project.read',
+      'run.read',
+      'points.read',
+    ],
+    MEMBER: [
+      'project.create',
+      'run.create',
+      'run.update',
+      'run.finish',
+      'run.heartbeat',
+      'points.log',
+      'points.delete',
+    ],
+    ADMIN: [
+      'workspace.update',
+      'member.update',
+      'member.remove',
+      'invitation.read',
+      'invitation.create',
+      'invitation.revoke',
+      'key.read',
+      'key.change',
+      'serviceAccount.read',
+      'serviceAccount.create',
+      'serviceAccount.delete',
+      'audit.read',
+    ],
+    OWNER: ['workspace.delete', 'workspace.transfer'],
+  });
+});
+
+test('a scope, a role or a project more never takes anything away', () => {
+  const subsets = Array.from({ length: 8 }, (_, bits) => ALL.filter((_scope, index) => bits & (1 << index)));
+  let seen = 0;
+  for (const action of actions)
+    for (const role of ROLES)
+      for (const scopes of subsets) {
+        if (!isAllowed(access({ role, scopes, projectIds: [P] }), place, action)) continue;
+        seen++;
+        expect(isAllowed(access({ role, scopes }), place, action)).toBe(true);
+        expect(isAllowed(access({ role: 'OWNER', scopes: ALL }), place, action)).toBe(true);
+        for (const scope of ALL)
+          expect(isAllowed(access({ role, scopes: [...scopes, scope], projectIds: [P] }), place, action)).toBe(true);
+      }
+  expect(seen).toBeGreaterThan(100);
+});
+
+describe('what is refused', () => {
+  const refusal = (who: Access, where: { workspaceId: string; projectId?: string }, action: Action) => {
+    try {
+      requirePermission(who, where, action, 'thing');
+      return null;
+    } catch (error) {
+      const { code, message } = error as { code: string; message: string };
+      return [code, message];
+    }
+  };
+
+  test('does not exist where it may not be seen', () => {
+    const none = ['NOT_FOUND', 'there is no such thing, or you may not see it'];
+    for (const action of actions) {
+      expect(refusal(access(null), place, action)).toEqual(none);
+      expect(refusal(access({ role: 'OWNER' }), { workspaceId: 'workspace-2' }, action)).toEqual(none);
+      expect(refusal(access({ role: 'OWNER', scopes: [] }), place, action)).toEqual(none);
+      expect(refusal(access({ role: 'OWNER', projectIds: ['project-2'] }), place, action)).toEqual(none);
+    }
+    expect(refusal(access({ role: 'OWNER', scopes: ['WRITE'] }), place, 'run.read')).toEqual(none);
+    expect(refusal(access({ role: 'OWNER', projectIds: [] }), place, 'run.read')).toEqual(none);
+  });
+
+  test('says what is missing where it may be seen', () => {
+    expect(refusal(access({ role: 'VIEWER' }), place, 'run.create')).toEqual([
+      'FORBIDDEN',
+      'this takes the role MEMBER in the workspace, and yours is VIEWER',
+    ]);
+    expect(refusal(access({ role: 'OWNER', scopes: ['READ'] }), place, 'run.create')).toEqual([
+      'FORBIDDEN',
+      'this credential may not do that: it lacks the scope WRITE in the workspace',
+    ]);
+    expect(refusal(access({ role: 'OWNER', projectIds: [P] }), { workspaceId: W }, 'member.read')).toEqual([
+      'FORBIDDEN',
+      'this key is limited to projects, and this is of the whole workspace',
+    ]);
+  });
+
+  test('a key that may only write can write', () => {
+    expect(refusal(access({ role: 'MEMBER', scopes: ['WRITE'] }), place, 'points.log')).toBeNull();
+  });
+});
+
+test('what a person does as themself takes a person, who signed in or whose key has everything', () => {
+  const key = { credential: { kind: 'key' as const, id: 'k', expiresAt: null } };
+  for (const action of Object.keys(accountPermissions) as (keyof typeof accountPermissions)[]) {
+    // Also in no workspace at all.
+    expect(requirePerson(access(null), action)).toBe('u');
+    expect(requirePerson(access({ role: 'VIEWER' }), action)).toBe('u');
+    expect(requirePerson(access({ role: 'OWNER' }, key), action)).toBe('u');
+    for (const who of [
+      access({ role: 'OWNER', scopes: ['READ', 'WRITE'] }, key),
+      access({ role: 'OWNER', projectIds: [P] }, key),
+      access({ role: 'ADMIN' }, { ...key, userId: null }),
+    ])
+      expect(() => requirePerson(who, action)).toThrow(expect.objectContaining({ code: 'FORBIDDEN' }));
+  }
+});
+
+test('lists hold what may be read there, and with nothing that may be read they are empty', () => {
+  const two = access({ role: 'VIEWER' });
+  const limited: Grant = { role: 'OWNER', scopes: new Set(ALL), projectIds: new Set(['a', 'b']) };
+  const who = { ...two, workspaces: new Map([...two.workspaces, ['workspace-2', limited] as const]) };
+  expect(workspaceIdsFor(who, 'project.read')).toEqual([W, 'workspace-2']);
+  expect(workspaceIdsFor(who, 'project.create')).toEqual([]);
+  const some = { workspaceId: 'workspace-2', id: { in: ['a', 'b'] } };
+  expect(projectsFor(who, 'project.read')).toEqual({ OR: [{ workspaceId: { in: [W] } }, some] });
+  expect(projectsFor(who, 'project.read', ['workspace-2'])).toEqual({ OR: [{ workspaceId: { in: [] } }, some] });
+  expect(projectsFor(access(null), 'project.read')).toEqual({ OR: [{ workspaceId: { in: [] } }] });
+});

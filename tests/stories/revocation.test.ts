@@ -1,0 +1,189 @@
+// What is revoked at one server is refused by every other within a second, and what it has open there is closed within
+// five: with Redis, without it, and while it is down.
+import { once } from 'node:events';
+import { afterEach, expect, test } from 'vitest';
+import { WebSocket } from 'ws';
+import { createPool } from '../../src/db/pool.ts';
+import { createPrisma } from '../../src/db/prisma.ts';
+import { until } from '../support/client.ts';
+import { createDatabase } from '../support/database.ts';
+import { silentLog } from '../support/log.ts';
+import {
+  askAs,
+  type Credential,
+  makeKeyOf,
+  makePerson,
+  makeWorkspace,
+  mustAs,
+  type Person,
+  type Place,
+  sessionAt,
+} from '../support/people.ts';
+import { startRedis } from '../support/redis.ts';
+import { removeHome, startServerProcess } from '../support/server-process.ts';
+import { send } from '../support/send.ts';
+
+/** The promises. */
+const REFUSED_MS = 1_000;
+const CLOSED_MS = 5_000;
+
+const stops: (() => Promise<unknown>)[] = [];
+afterEach(async () => {
+  for (const stop of stops.splice(0).toReversed()) await stop();
+});
+
+/** Two servers on one database, a person who owns a workspace, and hands on that database for what has no mutation. */
+async function startTwo(redisUrl: string | undefined) {
+  const database = await createDatabase();
+  stops.push(() => database.drop());
+  const env = { DATABASE_URL: database.url, ...(redisUrl ? { REDIS_URL: redisUrl } : {}) };
+  const servers = await Promise.all([startServerProcess({ env }), startServerProcess({ env })]);
+  for (const server of servers)
+    stops.push(async () => {
+      await server.end();
+      await removeHome(server.home);
+    });
+  const pool = createPool({ connectionString: database.url, size: 2, log: silentLog });
+  const db = createPrisma(pool, undefined);
+  stops.push(async () => {
+    await db.$disconnect();
+    await pool.end();
+  });
+  const [here, there] = servers.map(({ url }) => ({ url, engines: { db } })) as [Place, Place];
+  return { here, there, db };
+}
+
+/** A socket of that credential at that server, which is watching; when and how it was closed. */
+async function watch(url: string, credential: Credential): Promise<{ closed: Promise<{ code: number; at: number }> }> {
+  const ws = new WebSocket(`${url.replace('http', 'ws')}/graphql`, ['graphql-transport-ws'], { headers: credential });
+  const closed = once(ws, 'close').then(([code]: unknown[]) => ({ code: code as number, at: Date.now() }));
+  stops.push(async () => ws.terminate());
+  await once(ws, 'open');
+  ws.send('{"type":"connection_init"}');
+  const [message] = (await once(ws, 'message')) as [Buffer];
+  expect(message.toString()).toBe('{"type":"connection_ack"}');
+  return { closed };
+}
+
+type Story = { name: string; credential: Credential; slug: string; revoke(): Promise<unknown> };
+
+/** Each credential as it is shown at `there`, and how it is ended at `here`. */
+async function stories(here: Place, there: Place): Promise<Story[]> {
+  const { db } = here.engines;
+  const owner = await makePerson(here, 'Olga');
+  const people = (await Promise.all(
+    ['signs out', 'is removed', 'is deleted', 'had a key'].map((name) => makePerson(here, name)),
+  )) as [Person, Person, Person, Person];
+  const [signsOut, removed, deleted, keyed] = people;
+  const { workspaceId, slug } = await makeWorkspace(here, 'lab', [
+    [owner, 'OWNER'],
+    ...people.map((one) => [one, 'MEMBER'] as const),
+  ]);
+  // Another workspace, so that the session as such stays good.
+  await makeWorkspace(here, 'own', [[removed, 'OWNER']]);
+  const account = await db.serviceAccount.create({ data: { id: crypto.randomUUID(), workspaceId, name: 'ci' } });
+  const key = (options: object) => makeKeyOf(here, { workspaceId, userId: owner.userId, ...options });
+  const [revoked, disabled, left] = [await key({}), await key({}), await key({ userId: keyed.userId })];
+  const service = await makeKeyOf(here, { workspaceId, serviceAccountId: account.id });
+  const asOwner = (query: string, variables: object) => mustAs(here, owner.session, query, { ...variables });
+  const remove = ({ userId }: Person) =>
+    asOwner('mutation($input: RemoveMemberInput!) { removeMember(input: $input) { userId } }', {
+      input: { workspaceId, userId },
+    });
+  return [
+    {
+      name: 'a key that is revoked',
+      credential: revoked.bearer,
+      revoke: () =>
+        asOwner('mutation($id: ID!) { revokeApiKey(input: { id: $id }) { apiKey { id } } }', { id: revoked.id }),
+    },
+    {
+      name: 'a key that is disabled',
+      credential: disabled.bearer,
+      revoke: () =>
+        asOwner('mutation($id: ID!) { updateApiKey(input: { id: $id, enabled: false }) { apiKey { id } } }', {
+          id: disabled.id,
+        }),
+    },
+    {
+      name: 'a key of a service account that is deleted',
+      credential: service.bearer,
+      revoke: () =>
+        asOwner('mutation($id: ID!) { deleteServiceAccount(input: { id: $id }) { id } }', { id: account.id }),
+    },
+    { name: 'a key of somebody who is removed', credential: left.bearer, revoke: () => remove(keyed) },
+    {
+      name: 'a session that is signed out',
+      credential: sessionAt(there.url, signsOut.sessionToken),
+      revoke: () =>
+        send(here.url, '/api/auth/sign-out', {
+          method: 'POST',
+          headers: { 'content-type': 'application/json', ...signsOut.session },
+          body: '{}',
+        }),
+    },
+    {
+      name: 'a membership that is ended',
+      credential: sessionAt(there.url, removed.sessionToken),
+      revoke: () => remove(removed),
+    },
+    {
+      name: 'an account that is deleted, by hand in the database',
+      credential: sessionAt(there.url, deleted.sessionToken),
+      revoke: () => db.user.delete({ where: { id: deleted.userId } }),
+    },
+  ].map((story) => ({ ...story, slug }));
+}
+
+/** Asks again and again until it is refused; when the last one was asked that was still answered. */
+async function lastAnswered(url: string, { credential, slug }: Story): Promise<number> {
+  let last = 0;
+  const query = 'query($slug: String!) { workspace(slug: $slug) { name } }';
+  await until(async () => {
+    const asked = Date.now();
+    const { data } = await askAs({ url }, credential, query, { slug });
+    if (data?.workspace) last = asked;
+    return !data?.workspace;
+  }, 'it is refused');
+  return last;
+}
+
+test.each(['with Redis', 'without Redis', 'while Redis is down'])(
+  'revoked at one server, %s',
+  { timeout: 60_000 },
+  async (mode) => {
+    const redis = mode === 'without Redis' ? null : await startRedis();
+    if (redis) stops.push(() => redis.stop());
+    const { here, there } = await startTwo(redis?.url);
+    const all = await stories(here, there);
+    const sockets = await Promise.all(all.map(({ credential }) => watch(there.url, credential)));
+    const kept = await makeKeyOf(here, await ownKey(here));
+    const open = await watch(there.url, kept.bearer);
+    // All of them are known there, and believed.
+    for (const { name, credential } of all)
+      expect([name, (await askAs(there, credential, '{ server { version } }')).status]).toEqual([name, 200]);
+    if (mode === 'while Redis is down') await redis?.kill();
+
+    for (const [index, story] of all.entries()) {
+      await story.revoke();
+      const revokedAt = Date.now();
+      const last = await lastAnswered(there.url, story);
+      expect([story.name, last - revokedAt]).toEqual([
+        story.name,
+        expect.toSatisfy((late: number) => late < REFUSED_MS),
+      ]);
+      const { code, at } = await (sockets[index] as (typeof sockets)[number]).closed;
+      expect([story.name, code]).toEqual([story.name, 4403]);
+      expect(at - revokedAt).toBeLessThan(CLOSED_MS);
+    }
+    // Whoever was not meant goes on.
+    expect((await askAs(there, kept.bearer, '{ server { version } }')).status).toBe(200);
+    expect(await Promise.race([open.closed, Promise.resolve('open')])).toBe('open');
+  },
+);
+
+async function ownKey(place: Place) {
+  const somebody = await makePerson(place, 'somebody else');
+  const { workspaceId } = await makeWorkspace(place, 'elsewhere', [[somebody, 'OWNER']]);
+  return { workspaceId, userId: somebody.userId };
+}
