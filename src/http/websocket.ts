@@ -185,6 +185,11 @@ export function createGraphQLOverWebSocket(
       log.error({ err: error }, 'a message on a socket could not be handled');
       connection.close(CloseCode.InternalServerError, 'Internal server error');
     });
+    // What is not taken waits here: whoever goes on asking without reading is not heard until there is room.
+    const { outbox } = connection;
+    if (!outbox.isFull() || this.isPaused) return;
+    this.pause();
+    outbox.onDrained(() => this.resume());
   }
   function onError(error: Error): void {
     // Such as a message over the limit, which ws answers with 1009.
