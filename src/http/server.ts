@@ -33,6 +33,8 @@ export interface HttpOptions {
   secure: boolean;
   /** Other than `limits` says. */
   slowStreamMs?: number;
+  /** Other than a second: between two looks at what sockets do. */
+  socketTurnMs?: number;
 }
 
 /** What holds the port from the start on, and answers 503 until there is something to serve. */
@@ -61,6 +63,7 @@ interface About {
 type Handler = (request: IncomingMessage, response: ServerResponse, about: About) => void | Promise<void>;
 
 const CLOSE_MS = 5_000;
+const SOCKET_TURN_MS = 1_000;
 /** For how long the rest of a request is read, and thrown away, after it was answered. */
 const LINGER_MS = 10_000;
 
@@ -120,7 +123,12 @@ export async function openHttpServer(options: HttpOptions): Promise<HttpServer> 
       const live = createSharedResults(engines, stringify);
       const slowStreamMs = options.slowStreamMs ?? limits.slowStreamMs;
       const edge = { authenticator, openStreams, live, slowStreamMs };
-      sockets = createGraphQLOverWebSocket(engines, { ...edge, origins, stringify });
+      sockets = createGraphQLOverWebSocket(engines, {
+        ...edge,
+        origins,
+        stringify,
+        turnMs: options.socketTurnMs ?? SOCKET_TURN_MS,
+      });
       const prometheus = createPrometheus(engines, { sockets: sockets.sockets, live: live.counts });
       routes = servingRoutes(options, engines, edge, prometheus);
     },

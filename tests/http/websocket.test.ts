@@ -446,6 +446,28 @@ test('a socket that never says who it is is closed with 4408', async () => {
   expect((await silent.closed).code).toBe(4408);
 });
 
+test('one that gives no sign of life when it is asked for one is gone, one that does stays', async () => {
+  await using own = await startApp({ socketTurnMs: 50 });
+  const params = { authorization: `Bearer ${own.apiKey}` };
+  await using answering = await open(params, { to: own });
+  let pings = 0;
+  answering.ws.on('ping', () => pings++);
+  const runId = await own.createRun();
+  // As a machine that lost its network: the connection stands, and nothing comes.
+  const silent = new WebSocket(`${own.url.replace('http', 'ws')}/graphql`, PROTOCOL, { autoPong: false });
+  silent.on('open', () => {
+    silent.send(JSON.stringify({ type: 'connection_init', payload: params }));
+    silent.once('message', () => silent.send(JSON.stringify(subscribe('a', WATCH, { id: runId }))));
+  });
+  await until(() => own.engines.feeds.watchedRuns() === 1, 'it watches');
+  const code = await new Promise((resolve) => silent.once('close', resolve));
+  expect(code).toBe(1006);
+  await until(() => own.engines.feeds.watchedRuns() === 0, 'the source has ended');
+  await until(() => pings > 3, 'the other is asked on and on');
+  answering.say(subscribe('b', VERSION));
+  expect(await answering.hear()).toMatchObject({ id: 'b', type: 'next' });
+});
+
 test('a stop tells every client to go on elsewhere', async () => {
   const own = await startApp();
   const socket = await open({ authorization: `Bearer ${own.apiKey}` }, { to: own });
