@@ -109,7 +109,7 @@ export async function openHttpServer(options: HttpOptions): Promise<HttpServer> 
   const onUpgrade: OnUpgrade = (request, socket, head) => {
     socket.on('error', () => socket.destroy());
     if (request.url?.split('?')[0] === '/graphql') {
-      if (sockets) sockets.upgrade(request, socket, head);
+      if (sockets && !closing) sockets.upgrade(request, socket, head);
       else socket.end('HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\n\r\n');
     } else socket.end('HTTP/1.1 404 Not Found\r\nconnection: close\r\n\r\n');
   };
