@@ -1,5 +1,6 @@
 // Reads a request's body into memory, within a bound. What is over it is not kept, and read on only so that the sender
 // gets to see the answer (src/http/server.ts ends that after a while).
+import { isUtf8 } from 'node:buffer';
 import type { IncomingMessage } from 'node:http';
 import { limits } from '../access/limits.ts';
 import { invalidInput } from '../errors.ts';
@@ -40,7 +41,7 @@ export async function readJsonObject(request: IncomingMessage, mostBytes: number
   const type = typeOf(request);
   if (type !== 'application/json')
     throw invalidInput(`send JSON with \`Content-Type: application/json\`, not ${type}`, { field: 'Content-Type' });
-  return parseObject((await readBody(request, mostBytes)).toString());
+  return parseObject(await readBody(request, mostBytes));
 }
 
 export interface OperationBody {
@@ -61,10 +62,12 @@ function typeOf({ headers }: IncomingMessage): string {
   return headers['content-type']?.split(';')[0]?.trim().toLowerCase() ?? 'a body without a type';
 }
 
-function parseObject(text: string): Record<string, unknown> {
+function parseObject(json: Buffer): Record<string, unknown> {
+  // Read anyway, names that differ would become the same.
+  if (!isUtf8(json)) throw invalidInput('the body is not UTF-8, as JSON has to be');
   let parsed: unknown;
   try {
-    parsed = JSON.parse(text);
+    parsed = JSON.parse(json.toString());
   } catch (error) {
     throw invalidInput(`the body is not JSON: ${(error as Error).message.slice(0, 200)}`);
   }

@@ -16,7 +16,7 @@ const FLOAT32 = 2;
 const FLOAT64_OR_NULL = 3;
 
 export interface ReadColumns {
-  json: string;
+  json: Buffer;
   columns: Float64Array[];
 }
 
@@ -47,7 +47,7 @@ export function readColumns(body: Buffer): ReadColumns {
     at = start + padded(bytes);
     if (at > body.length) throw damaged(`${field} must be filled up to a multiple of 8 bytes`, field);
   }
-  return { json: body.toString('utf8', HEAD_BYTES, jsonEnd), columns };
+  return { json: body.subarray(HEAD_BYTES, jsonEnd), columns };
 }
 
 /** Floats are little-endian here as on every platform that Node 24 is built for. */

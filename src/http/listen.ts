@@ -16,7 +16,8 @@ export async function listen(
   const open = (address: string, on: number) =>
     new Promise<Server>((resolve, reject) => {
       // Measured: an answer whose head and body go out apart waits 40 ms for the other side.
-      const server = createServer({ noDelay: true, requestTimeout: 120_000, headersTimeout: 20_000 }, onRequest);
+      const options = { noDelay: true, requestTimeout: 120_000, headersTimeout: 20_000, shouldUpgradeCallback };
+      const server = createServer(options, onRequest);
       server.on('upgrade', onUpgrade);
       server.once('error', reject);
       server.listen(on, address, () => resolve(server));
@@ -44,6 +45,11 @@ export async function listen(
       `port ${port} is in use${owner ? ` by ${owner}` : ''}: stop that, or set RUNTIDE_PORT to another port`,
     );
   }
+}
+
+/** Who offers another protocol, as Java's client offers HTTP/2, is answered by the one it spoke. */
+function shouldUpgradeCallback({ headers }: IncomingMessage): boolean {
+  return headers.upgrade?.toLowerCase() === 'websocket';
 }
 
 function portOf(server: Server): number {

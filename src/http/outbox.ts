@@ -25,7 +25,9 @@ export class Outbox {
 
   /** A message of the protocol. Nothing once the socket is closing. */
   say(message: object): void {
-    if (this.isOpen()) this.client.send(JSON.stringify(message));
+    if (!this.isOpen()) return;
+    this.client.send(JSON.stringify(message));
+    this.#seeWhetherFull();
   }
 
   /** A message out of two parts. */
@@ -33,9 +35,13 @@ export class Outbox {
     if (!this.isOpen()) return;
     this.socket.cork();
     this.socket.write(frameHead(head, tail.length));
-    const isTaken = this.socket.write(tail);
+    this.socket.write(tail);
     this.socket.uncork();
-    if (isTaken || this.isFull()) return;
+    this.#seeWhetherFull();
+  }
+
+  #seeWhetherFull(): void {
+    if (!this.socket.writableNeedDrain || this.isFull()) return;
     this.#fullSince = performance.now();
     this.socket.once('drain', () => {
       const resumes = this.#resumes ?? [];

@@ -34,6 +34,8 @@ export interface HttpOptions {
   secure: boolean;
   /** Other than `limits` says. */
   slowStreamMs?: number;
+  /** Other than a second: between two looks at what sockets do. */
+  socketTurnMs?: number;
 }
 
 /** What holds the port from the start on, and answers 503 until there is something to serve. */
@@ -64,6 +66,7 @@ interface About {
 type Handler = (request: IncomingMessage, response: ServerResponse, about: About) => void | Promise<void>;
 
 const CLOSE_MS = 5_000;
+const SOCKET_TURN_MS = 1_000;
 /** For how long the rest of a request is read, and thrown away, after it was answered. */
 const LINGER_MS = 10_000;
 
@@ -110,7 +113,7 @@ export async function openHttpServer(options: HttpOptions): Promise<HttpServer> 
   const onUpgrade: OnUpgrade = (request, socket, head) => {
     socket.on('error', () => socket.destroy());
     if (request.url?.split('?')[0] === '/graphql') {
-      if (sockets) sockets.upgrade(request, socket, head);
+      if (sockets && !closing) sockets.upgrade(request, socket, head);
       else socket.end('HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\n\r\n');
     } else socket.end('HTTP/1.1 404 Not Found\r\nconnection: close\r\n\r\n');
   };
@@ -124,7 +127,12 @@ export async function openHttpServer(options: HttpOptions): Promise<HttpServer> 
       const live = createSharedResults(engines, stringify);
       const slowStreamMs = options.slowStreamMs ?? limits.slowStreamMs;
       const edge = { authenticator, openStreams, live, slowStreamMs };
-      sockets = createGraphQLOverWebSocket(engines, { ...edge, origins, stringify });
+      sockets = createGraphQLOverWebSocket(engines, {
+        ...edge,
+        origins,
+        stringify,
+        turnMs: options.socketTurnMs ?? SOCKET_TURN_MS,
+      });
       const prometheus = createPrometheus(engines, { sockets: sockets.sockets, live: live.counts });
       routes = servingRoutes(options, engines, edge, prometheus);
     },

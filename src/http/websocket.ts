@@ -31,9 +31,7 @@ export interface GraphQLOverWebSocket {
   close(): Promise<void>;
 }
 
-/** One timer for all sockets: in each turn it looks at every one. */
-const TURN_MS = 1_000;
-/** In turns: how long one may say nothing at all, and how often it is pinged; one that is silent in between is gone. */
+/** In turns of one timer, which looks at all sockets: how long one may say nothing at all, and how often it is pinged; one that is silent in between is gone. */
 const INIT_WAIT = 5;
 const PING = 12;
 const TOO_MANY = 4429;
@@ -50,10 +48,10 @@ const TOO_SLOW = 'Events are sent faster than they are read: go on with your cur
 
 export function createGraphQLOverWebSocket(
   engines: Engines,
-  edge: Edge & { origins: Origins; stringify: Stringify },
+  edge: Edge & { origins: Origins; stringify: Stringify; turnMs: number },
 ): GraphQLOverWebSocket {
   const { log } = engines;
-  const { authenticator, openStreams, live, slowStreamMs, origins, stringify } = edge;
+  const { authenticator, openStreams, live, slowStreamMs, origins, stringify, turnMs } = edge;
   const connections = new Set<Connection>();
   const around: Around = { ends: ENDS, present: (thrown) => presentThrown(thrown, uuidv7(), log).error };
   const wss = new WebSocketServer<typeof Client>({
@@ -185,6 +183,11 @@ export function createGraphQLOverWebSocket(
       log.error({ err: error }, 'a message on a socket could not be handled');
       connection.close(CloseCode.InternalServerError, 'Internal server error');
     });
+    // What is not taken waits here: whoever goes on asking without reading is not heard until there is room.
+    const { outbox } = connection;
+    if (!outbox.isFull() || this.isPaused) return;
+    this.pause();
+    outbox.onDrained(() => this.resume());
   }
   function onError(error: Error): void {
     // Such as a message over the limit, which ws answers with 1009.
@@ -202,7 +205,7 @@ export function createGraphQLOverWebSocket(
   const turns = setInterval(() => {
     turn++;
     for (const connection of connections) look(connection);
-  }, TURN_MS);
+  }, turnMs);
   turns.unref();
 
   function look(connection: Connection): void {

@@ -167,6 +167,7 @@ describe('a body that is damaged', () => {
     ['a JSON longer than all', changed(4, 0xff, 0xff, 0xff, 0xff), /its JSON should end at byte 4294967303/],
     ['a JSON that ends anywhere', changed(4, jsonEnd - 8 - 1), /filled up with spaces/],
     ['a JSON that is none', changed(8, 0x5b), /the body is not JSON/],
+    ['a JSON that is no UTF-8', changed(jsonEnd - 8, 0xe9), /the body is not UTF-8/],
     ['an unknown kind', changed(jsonEnd, 3), /columns\[0\] is of kind 3/],
     ['something after the kind', changed(jsonEnd + 3, 9), /bytes 1 to 3 of columns\[0\]'s head/],
     [

@@ -278,6 +278,30 @@ describe('one that reads slowly', () => {
     expect(valuesOf(await hearUntil(fast, cursor))).toEqual([1]);
   });
 
+  test.each([
+    [
+      'queries',
+      (id: string, runId: string) => subscribe(id, 'query($id: ID!) { run(id: $id) { notes } }', { id: runId }),
+    ],
+    ['signs of life', () => ({ type: 'ping', payload: { text: 'x'.repeat(100_000) } })],
+  ])('and asks on with %s is not answered on and on, but closed too', async (_, question) => {
+    await using own = await startApp({ slowStreamMs: 2_000 });
+    const runId = await own.createRun({ notes: 'x'.repeat(100_000) });
+    const slow = await open(own.apiKey, own);
+    slow.ws.pause();
+    for (const n of upTo(2_000)) {
+      slow.say(question(`${n}`, runId));
+      // So that few of them are open at once: more than a hundred would be refused.
+      if (n % 20 === 0) await own.must('query($id: ID!) { run(id: $id) { notes } }', { id: runId });
+    }
+    await until(async () => (await counts(own)).slow === 1, 'the slow one is closed');
+    let bytes = 0;
+    slow.ws.on('message', (data: Buffer) => (bytes += data.length));
+    slow.ws.resume();
+    expect(await slow.closed).toMatchObject({ code: 1013 });
+    expect(bytes).toBeLessThan(40_000_000);
+  });
+
   test('as an event stream ends with an error that says so', async () => {
     await using own = await startApp({ slowStreamMs: 1_500 });
     const runId = await own.createRun();

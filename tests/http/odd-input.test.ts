@@ -288,6 +288,24 @@ function* changes(type: GraphQLInputType, good: unknown): Generator {
   }
 }
 
+test('a name in another encoding than UTF-8 is not taken for another name', async () => {
+  const query = 'mutation($name: String!) { createProject(input: { name: $name }) { project { name } } }';
+  const post = (encoding: BufferEncoding) =>
+    fetch(`${app.url}/graphql`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', authorization: `Bearer ${app.apiKey}` },
+      body: new Uint8Array(Buffer.from(JSON.stringify({ query, variables: { name: 'entraîné' } }), encoding)),
+    });
+  const refused = await post('latin1');
+  expect(refused.status).toBe(400);
+  expect(await refused.json()).toMatchObject({
+    errors: [{ message: expect.stringContaining('not UTF-8'), extensions: { code: 'INVALID_INPUT' } }],
+  });
+  expect(await (await post('utf8')).json()).toMatchObject({
+    data: { createProject: { project: { name: 'entraîné' } } },
+  });
+});
+
 test('every field with arguments is covered', () => {
   expect(withArguments.map(([name]) => name).toSorted()).toEqual(Object.keys(fields()).toSorted());
 });

@@ -160,6 +160,17 @@ test('/healthz and /readyz say how it is', async () => {
   expect((await send(app.url, '/healthz', { method: 'HEAD' })).status).toBe(200);
 });
 
+test('who offers another protocol, as Java does, is answered by the one it spoke', async () => {
+  const headers = { connection: 'Upgrade, HTTP2-Settings', upgrade: 'h2c', 'http2-settings': 'AAMAAABkAAQAAP__' };
+  expect(await send(app.url, '/healthz', { headers })).toMatchObject({ status: 200, text: 'alive\n' });
+  const answer = await send(app.url, '/graphql', {
+    method: 'POST',
+    headers: { ...headers, 'content-type': 'application/json' },
+    body: JSON.stringify({ query: '{ __typename }' }),
+  });
+  expect(answer).toMatchObject({ status: 200, text: expect.stringContaining('"__typename":"Query"') });
+});
+
 test('a server that starts says 503 to everything', async () => {
   const http = await openHttpServer({
     host: '127.0.0.1',

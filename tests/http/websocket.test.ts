@@ -1,5 +1,7 @@
 // GraphQL over the real socket: the protocol, who may connect, what ends, and what is too much.
+import { once } from 'node:events';
 import { request as httpRequest } from 'node:http';
+import { connect as connectTcp } from 'node:net';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { WebSocket } from 'ws';
 import { limits } from '../../src/access/limits.ts';
@@ -444,6 +446,48 @@ describe('too much', () => {
 
 test('a socket that never says who it is is closed with 4408', async () => {
   expect((await silent.closed).code).toBe(4408);
+});
+
+test('one that gives no sign of life when it is asked for one is gone, one that does stays', async () => {
+  await using own = await startApp({ socketTurnMs: 50 });
+  const params = { authorization: `Bearer ${own.apiKey}` };
+  await using answering = await open(params, { to: own });
+  let pings = 0;
+  answering.ws.on('ping', () => pings++);
+  const runId = await own.createRun();
+  // As a machine that lost its network: the connection stands, and nothing comes.
+  const silent = new WebSocket(`${own.url.replace('http', 'ws')}/graphql`, PROTOCOL, { autoPong: false });
+  silent.on('open', () => {
+    silent.send(JSON.stringify({ type: 'connection_init', payload: params }));
+    silent.once('message', () => silent.send(JSON.stringify(subscribe('a', WATCH, { id: runId }))));
+  });
+  await until(() => own.engines.feeds.watchedRuns() === 1, 'it watches');
+  const code = await new Promise((resolve) => silent.once('close', resolve));
+  expect(code).toBe(1006);
+  await until(() => own.engines.feeds.watchedRuns() === 0, 'the source has ended');
+  await until(() => pings > 3, 'the other is asked on and on');
+  answering.say(subscribe('b', VERSION));
+  expect(await answering.hear()).toMatchObject({ id: 'b', type: 'next' });
+});
+
+test('who comes while the server stops is sent elsewhere, and does not hold it up', async () => {
+  const own = await startApp();
+  const late = connectTcp(Number(new URL(own.url).port), '127.0.0.1');
+  const ended = once(late, 'close');
+  let heard = '';
+  late.on('data', (data: Buffer) => (heard += data.toString()));
+  const [begin, end] = [
+    `GET /graphql HTTP/1.1\r\nhost: ${new URL(own.url).host}\r\nconnection: upgrade\r\nupgrade: websocket\r\n`,
+    `sec-websocket-version: 13\r\nsec-websocket-key: ${Buffer.alloc(16).toString('base64')}\r\nsec-websocket-protocol: ${PROTOCOL}\r\n\r\n`,
+  ];
+  late.write(begin);
+  // Answered later than the server began to read what stands above.
+  await own.must(VERSION);
+  const disposed = own[Symbol.asyncDispose]();
+  late.write(end);
+  await ended;
+  expect(heard).toMatch(/^HTTP\/1.1 503 /);
+  await disposed;
 });
 
 test('a stop tells every client to go on elsewhere', async () => {

@@ -257,6 +257,66 @@ describe('batches of several runs at once', () => {
     expect(await stored(ahead)).toMatchObject({ sequences: [], head: 0 });
   });
 
+  test('of two processes, in groups of any make-up: each is answered by itself, and stored once or not at all', async () => {
+    const other = createPool({ connectionString: rows.databaseUrl, size: 10, log: silentLog });
+    const one = fc.record({
+      process: fc.integer({ min: 0, max: 1 }),
+      /** The last one does not exist. */
+      run: fc.integer({ min: 0, max: 4 }),
+      writer: fc.constantFrom(null, 'v', 'w'),
+      batch: fc.oneof({ weight: 9, arbitrary: fc.integer({ min: 1, max: 6 }) }, fc.constant(1_000)),
+      attempt: fc.oneof({ weight: 9, arbitrary: fc.constantFrom(null, 1) }, fc.constant(2)),
+      /** The larger ones go alone. */
+      points: fc.constantFrom(1, 1, 1, 1_000),
+    });
+    const rounds = fc.array(fc.array(one, { minLength: 1, maxLength: 30 }), { minLength: 1, maxLength: 4 });
+    const property = fc.asyncProperty(rounds, async (sent) => {
+      const runIds = [...(await Promise.all(upTo(4).map(() => rows.insertRun()))), uuidv7()];
+      const taken = new Set<string>();
+      const accepted = new Map(runIds.map((runId) => [runId, [] as [sequence: number, value: number][]]));
+      let value = 0;
+      for (const round of sent) {
+        const right: string[] = [];
+        const answers = round.map(async ({ process, run, writer, batch, attempt, points }) => {
+          const refusal =
+            run === 4 ? 'NOT_FOUND' : attempt === 2 ? 'INVALID_INPUT' : writer && batch === 1_000 ? 'CONFLICT' : null;
+          // Whichever of the same number it is, one of them is taken.
+          const key = `run ${run}, ${writer} ${batch}${refusal ? ', wrong' : ''}`;
+          const isNew = writer === null || !taken.has(key);
+          taken.add(key);
+          right.push(`${key}: ${refusal ?? (isNew ? 'taken' : 'duplicate')}`);
+          const values = upTo(points).map(() => Math.sin(++value));
+          try {
+            const rest = { writer: writer === null ? null : { id: writer, batch }, attempt };
+            const content = [columns('loss', upTo(points), values)];
+            const { duplicate, sequence } = await append([rows.pool, other][process]!, runIds[run]!, content, rest);
+            if (!duplicate) accepted.get(runIds[run]!)!.push([sequence, values[0]!]);
+            return `${key}: ${duplicate ? 'duplicate' : 'taken'}`;
+          } catch (error) {
+            return `${key}: ${(error as RuntideError).code}`;
+          }
+        });
+        expect((await Promise.all(answers)).toSorted()).toEqual(right.toSorted());
+      }
+      for (const runId of runIds.slice(0, 4)) {
+        const { rows: journal } = await rows.pool.query<{ sequence: number; payload: Buffer }>(
+          'SELECT sequence, payload FROM journal WHERE run_id = $1 ORDER BY sequence',
+          [runId],
+        );
+        expect(journal.map(({ sequence }) => sequence)).toEqual(upTo(journal.length));
+        expect(journal.map(({ sequence, payload }) => [sequence, decodeColumns(payload)[0]!.values[0]])).toEqual(
+          accepted.get(runId)!.toSorted(([one], [two]) => one - two),
+        );
+        expect((await readHeads(rows.pool, [runId])).get(runId)!.sequence).toBe(journal.length);
+      }
+    });
+    try {
+      await fc.assert(property, { numRuns: 60 });
+    } finally {
+      await other.end();
+    }
+  });
+
   test('wait for nobody: one whose head somebody else has goes on alone', async () => {
     const runIds = await Promise.all(upTo(5).map(() => rows.insertRun()));
     const holder = await rows.pool.connect();

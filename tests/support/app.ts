@@ -42,6 +42,7 @@ export interface AppOptions {
   log?: Log;
   allowedOrigins?: string[];
   slowStreamMs?: number;
+  socketTurnMs?: number;
   /** Without it nothing is folded by itself: statements are counted. */
   folding?: Partial<Rhythm>;
   pressure?: Partial<PressureOptions>;
@@ -73,6 +74,7 @@ export async function startApp(options: AppOptions = {}): Promise<App> {
     metricsToken: 'token-of-the-tests',
     secure: false,
     ...(options.slowStreamMs === undefined ? {} : { slowStreamMs: options.slowStreamMs }),
+    ...(options.socketTurnMs === undefined ? {} : { socketTurnMs: options.socketTurnMs }),
   });
   const url = `http://127.0.0.1:${http.port}`;
   const places = createRunPlaces(db);
