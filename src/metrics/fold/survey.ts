@@ -7,7 +7,7 @@ export interface Survey {
   bytes: number;
   /** Runs that have such. */
   waiting: number;
-  /** Those that wait for longer than `overdueMs`, or have rows that the replay window has passed. */
+  /** Those that wait for longer than they should, or have rows that the replay window has passed. */
   due: { runId: string; bytes: number }[];
 }
 
@@ -16,8 +16,9 @@ const DUE_AT_ONCE = 1_000;
 
 export async function surveyTail(
   pool: pg.Pool,
-  { windowMs, overdueMs }: { windowMs: number; overdueMs: number },
+  about: { windowMs: number; overdueMs: number; smallBytes: number; smallOverdueMs: number },
 ): Promise<Survey> {
+  const { windowMs, overdueMs, smallBytes, smallOverdueMs } = about;
   const { rows } = await pool.query<{ bytes: number; waiting: number; due: { runId: string; bytes: number }[] | null }>(
     {
       name: 'survey of the tail',
@@ -30,7 +31,8 @@ WITH RECURSIVE runs AS (
 ), tails AS (
   SELECT r.run_id, h.bytes - coalesce(f.bytes, 0) AS bytes, h.sequence > coalesce(f.folded, 0) AS waits,
          (SELECT j.accepted_at FROM journal j WHERE j.run_id = r.run_id AND j.sequence > coalesce(f.folded, 0)
-          ORDER BY j.sequence LIMIT 1) < clock_timestamp() - $2 * interval '1 millisecond' AS overdue,
+          ORDER BY j.sequence LIMIT 1) < clock_timestamp() - interval '1 millisecond' *
+           CASE WHEN h.bytes - coalesce(f.bytes, 0) < $3 THEN $4::float8 ELSE $2::float8 END AS overdue,
          (SELECT j.accepted_at FROM journal j
           WHERE j.run_id = r.run_id AND j.sequence = f.oldest_kept AND f.oldest_kept <= f.folded)
          < clock_timestamp() - $1 * interval '1 millisecond' AS passed
@@ -40,7 +42,7 @@ SELECT coalesce(sum(bytes) FILTER (WHERE waits), 0)::bigint AS bytes, count(*) F
        (SELECT json_agg(json_build_object('runId', d.run_id, 'bytes', d.bytes))
         FROM (SELECT * FROM tails WHERE overdue OR passed LIMIT ${DUE_AT_ONCE}) d) AS due
 FROM tails`,
-      values: [windowMs, overdueMs],
+      values: [windowMs, overdueMs, smallBytes, smallOverdueMs],
     },
   );
   const [{ bytes, waiting, due }] = rows as [(typeof rows)[number]];
