@@ -1,6 +1,7 @@
 // When runs are folded: when their tail has grown, when it has waited for long, when they pause. Appends give hints; a
 // look at the whole tail finds what nobody here has heard of (other processes that died, a restart, rows that the replay
 // window has passed). Any number of processes do the same, and none is special: a run that another one is at is left to it.
+import { setTimeout as wait } from 'node:timers/promises';
 import type pg from 'pg';
 import { isUnavailable, type Log } from '../../db/pool.ts';
 import { type Folded, foldRun } from './run.ts';
@@ -52,6 +53,9 @@ const rhythm: Rhythm = {
 const OVERDUE = 2;
 /** Between two folds of a run that has no more to fold, by how long the last one took: many metrics are much to write. */
 const REST = 2;
+/** How long `settle` tries, and how long it waits for somebody else who is at the run. */
+const SETTLE_MS = 10_000;
+const BUSY_MS = 20;
 /** Of the time, looks at the tail take a twentieth at the most. */
 const SURVEY_SHARE = 20;
 
@@ -72,6 +76,8 @@ export interface Folding {
   counts: Readonly<FoldCounts>;
   /** Of all runs, about: as of the last look, with what came and went here since. */
   tail: () => { bytes: number; waiting: number };
+  /** Folds what of these runs waits now, so that their tails are short enough to be read; gives up after ten seconds. */
+  settle(this: void, runIds: readonly string[]): Promise<void>;
   /** No fold begins any more; those under way end, or are rolled back. */
   close(): Promise<void>;
 }
@@ -179,6 +185,19 @@ export function startFolding({ pool, log }: { pool: pg.Pool; log: Log }, options
     balance -= folded.bytes;
   };
 
+  /** Whoever reads a run meanwhile waits for the same. */
+  const settling = new Map<string, Promise<void>>();
+  const settleOne = async (runId: string) => {
+    const end = performance.now() + SETTLE_MS;
+    while (performance.now() < end && !isClosed) {
+      const start = performance.now();
+      const folded = await foldRun(pool, runId, { windowMs, log, signal: stopping.signal });
+      if (folded) count(folded, performance.now() - start);
+      if (folded?.hasMore === false) return;
+      if (folded === null) await wait(BUSY_MS);
+    }
+  };
+
   const look = async () => {
     const start = performance.now();
     const before = balance;
@@ -234,12 +253,19 @@ export function startFolding({ pool, log }: { pool: pg.Pool; log: Log }, options
       if (bytes >= tailBytes || (waiting && waiting.bytes >= tailBytes)) begin();
     },
     tail: () => ({ bytes: Math.max(0, surveyed.bytes + balance - surveyedAt), waiting: surveyed.waiting }),
+    async settle(runIds) {
+      for (const runId of runIds) {
+        const work = settling.get(runId) ?? settleOne(runId).finally(() => settling.delete(runId));
+        settling.set(runId, work);
+        await work;
+      }
+    },
     async close() {
       isClosed = true;
       clearInterval(timer);
-      const patience = setTimeout(() => stopping.abort(), stopMs);
-      await Promise.all([...underWay, survey]);
-      clearTimeout(patience);
+      const late = setTimeout(() => stopping.abort(), stopMs);
+      await Promise.all([...underWay, survey, ...settling.values()]);
+      clearTimeout(late);
     },
   };
 }

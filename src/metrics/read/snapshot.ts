@@ -3,6 +3,7 @@
 import { RuntideError } from '../../errors.ts';
 import type { Repeats } from '../columns.ts';
 import { compareText, type JournalRow, readTail, type TailMetric } from '../tail.ts';
+import { LongTails } from './rounds.ts';
 import { compareSegments, type Database, overlapping, type SegmentRow } from './stored.ts';
 import { type Near, newSeries, type Series, type StoredSeries } from './series.ts';
 
@@ -90,6 +91,27 @@ run AS MATERIALIZED (
   LEFT JOIN fold f ON f.run_id = h.run_id
 )`;
 
+/** Bounds on the tail of one run; it is folded before it is read where it has more. */
+const TAIL_POINTS = 1024 * 1024;
+const TAIL_BYTES = 32 * 1024 * 1024;
+
+/** Of the runs, as `j`: what is not folded yet; without payloads where that is too much. */
+export const TAILS = `
+CROSS JOIN LATERAL (
+  SELECT j.sequence, j.attempt,
+         CASE WHEN sum(greatest(j.point_count, 0)) OVER () <= ${TAIL_POINTS}
+               AND sum(octet_length(j.payload)) OVER () <= ${TAIL_BYTES} THEN j.payload END AS payload
+  FROM journal j WHERE j.run_id = run.run_id AND j.sequence > run.folded OFFSET 0
+) j`;
+
+/** What was not brought of a run's tail had no room. */
+export function checkTails(
+  runs: readonly { runId: string; journal: readonly { payload: Uint8Array | null }[] }[],
+): void {
+  const long = runs.filter(({ journal }) => journal.some(({ payload }) => payload === null));
+  if (long.length > 0) throw new LongTails(long.map(({ runId }) => runId));
+}
+
 const RUNS_AND_TAILS = `
 SELECT ${RUN} AS kind, run, NULL::int AS metric, NULL::int AS attempt, head AS a, folded AS b, started AS c, NULL::bigint AS d,
        NULL::bigint AS e, NULL::bigint AS f, NULL::bigint AS g, NULL::bigint AS h, NULL::bigint AS i,
@@ -98,9 +120,7 @@ SELECT ${RUN} AS kind, run, NULL::int AS metric, NULL::int AS attempt, head AS a
 FROM run
 UNION ALL
 SELECT ${BATCH}, run, NULL, j.attempt, j.sequence, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, j.payload, NULL, NULL, NULL, NULL
-FROM run CROSS JOIN LATERAL (
-  SELECT * FROM journal j WHERE j.run_id = run.run_id AND j.sequence > run.folded OFFSET 0
-) j`;
+FROM run ${TAILS}`;
 
 const SERIES_ROWS = `
 SELECT ${SERIES}, run, metric, attempt, count, first_step, last_step, top_shift, line_cut, NULL, NULL, NULL, NULL, NULL, entry, name,
@@ -264,6 +284,7 @@ function assemble(
   const runs = new Map<number, Gathered>();
   // A run comes before what it has, a series before its pages and segments: UNION ALL need not keep that order.
   for (const row of rows.toSorted((one, other) => one[0] - other[0])) gather(runs, row);
+  checkTails([...runs].map(([place, { journal }]) => ({ runId: runIds[place - 1]!, journal })));
   return runIds.flatMap((runId, at) => {
     const run = runs.get(at + 1);
     return run === undefined ? [] : [stateOf(runId, run, wanted)];
