@@ -1,5 +1,6 @@
 // A look at the whole tail, without a lock: how large it is, and which runs want folding that nobody seems to fold. It
-// skips from run to run over the journal's key, so it costs by the number of runs in the journal, not of rows.
+// skips from run to run over the journal's key, so it costs by the number of runs in the journal, not of rows, nor of runs
+// that there are (OFFSET 0: else all heads are joined at once).
 import type pg from 'pg';
 
 export interface Survey {
@@ -36,7 +37,9 @@ WITH RECURSIVE runs AS (
          (SELECT j.accepted_at FROM journal j
           WHERE j.run_id = r.run_id AND j.sequence = f.oldest_kept AND f.oldest_kept <= f.folded)
          < clock_timestamp() - $1 * interval '1 millisecond' AS passed
-  FROM runs r JOIN run_head h ON h.run_id = r.run_id LEFT JOIN fold f ON f.run_id = r.run_id
+  FROM runs r
+  CROSS JOIN LATERAL (SELECT * FROM run_head h WHERE h.run_id = r.run_id OFFSET 0) h
+  LEFT JOIN LATERAL (SELECT * FROM fold f WHERE f.run_id = r.run_id OFFSET 0) f ON true
 )
 SELECT coalesce(sum(bytes) FILTER (WHERE waits), 0)::bigint AS bytes, count(*) FILTER (WHERE waits) AS waiting,
        (SELECT json_agg(json_build_object('runId', d.run_id, 'bytes', d.bytes))

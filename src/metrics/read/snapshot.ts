@@ -127,12 +127,13 @@ SELECT ${SERIES}, run, metric, attempt, count, first_step, last_step, top_shift,
        tag, repeats, line_entry
 FROM series`;
 
-const seriesOf = (rest: string) => `
+/** `found` are the metrics that were asked for of a run. */
+const seriesOf = (found: string) => `
 series AS MATERIALIZED (
   SELECT run.run, m.name, m.tag, m.repeats::text AS repeats, m.first_step AS line_first, m.last_step AS line_last, s.*
   FROM run
   CROSS JOIN asked
-  CROSS JOIN LATERAL (SELECT * FROM metric m WHERE m.run_id = run.run_id AND ${rest} OFFSET 0) m
+  CROSS JOIN LATERAL (${found} OFFSET 0) m
   CROSS JOIN LATERAL (SELECT * FROM series s WHERE s.run_id = m.run_id AND s.metric = m.metric OFFSET 0) s
 )`;
 
@@ -142,7 +143,9 @@ export const CHARTS = `
 WITH asked AS MATERIALIZED (
   SELECT $1::uuid[] AS run_ids, $2::text[] AS names, $3::text[] AS tags, $4::bigint AS low, $5::bigint AS high,
          $6::int AS buckets, $7::boolean AS each
-), ${RUNS}, ${seriesOf('m.name = ANY(asked.names) AND (asked.tags IS NULL OR m.tag = ANY(asked.tags))')}, wanted AS MATERIALIZED (
+), ${RUNS}, ${seriesOf(`
+    SELECT * FROM metric m
+    WHERE m.run_id = run.run_id AND m.name = ANY(asked.names) AND (asked.tags IS NULL OR m.tag = ANY(asked.tags))`)}, wanted AS MATERIALIZED (
   SELECT s.*, w.low, w.high, CASE WHEN s.count <= ${SHORT_SERIES} THEN 0 ELSE least(s.top_shift, (
            SELECT coalesce(max(level), 0) FROM generate_series(6, 54, 3) AS level
            WHERE (line.high - line.low)::float8 >= 2 ^ level::float8 * 2 * asked.buckets)) END AS shift
@@ -223,7 +226,11 @@ export async function openCharts(
 
 const METRICS = `
 WITH asked AS MATERIALIZED (SELECT $1::uuid[] AS run_ids, $2::text[] AS names, $3::text[] AS tags), ${RUNS},
-${seriesOf('(m.name, m.tag) IN (SELECT * FROM unnest(asked.names, asked.tags))')}
+${seriesOf(`
+    SELECT m.* FROM (SELECT DISTINCT * FROM unnest(asked.names, asked.tags) AS n (name, tag)) n
+    CROSS JOIN LATERAL (
+      SELECT * FROM metric m WHERE m.run_id = run.run_id AND m.name = n.name AND m.tag = n.tag OFFSET 0
+    ) m`)}
 ${RUNS_AND_TAILS} UNION ALL ${SERIES_ROWS}`;
 
 /** Of metrics that are named, no pages and no segments. */
