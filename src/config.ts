@@ -204,6 +204,8 @@ export interface Config extends Parsed {
   credentialsPath: string;
   /** What the first person is called until they say otherwise. */
   userName: string;
+  /** For tests alone, and in no list of variables: another rhythm of the fold (RUNTIDE_TEST_RHYTHM, JSON). */
+  testRhythm: Record<string, number>;
   /** Set, of our prefix, and read by nobody: most often a slip of the keyboard. */
   unknownNames: string[];
 }
@@ -247,6 +249,7 @@ export function parseConfig(environment: Environment): Config {
     dataDir: resolve(parsed.dataDir.replace(/^~(?=\/|$)/, () => home)),
     credentialsPath: join(environment.XDG_CONFIG_HOME || join(home, '.config'), 'runtide', 'credentials.json'),
     userName: environment.USER || environment.LOGNAME || 'owner',
+    testRhythm: JSON.parse(environment.RUNTIDE_TEST_RHYTHM || '{}') as Record<string, number>,
     unknownNames: unknownNames(environment),
   };
 }

@@ -91,7 +91,7 @@ async function serve(config: Config): Promise<void> {
     const changes = createAccessChanges({ pool, bus, log });
     const feeds = createFeeds({ pool, bus, log });
     const runFeeds = createRunFeeds({ db, pool, bus, log });
-    const folding = startFolding({ pool, log });
+    const folding = startFolding({ pool, log }, config.testRhythm);
     const { tailLimitMb, diskReserveMb } = config;
     const folder = config.databaseUrl ? null : config.dataDir;
     const pressure = createPressure({ tail: folding.tail, log }, { tailLimitMb, diskReserveMb, folder });

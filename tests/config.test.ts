@@ -44,6 +44,7 @@ test('with nothing set the server is for this machine alone', () => {
     loopback: true,
     credentialsPath: '/home/ada/.config/runtide/credentials.json',
     userName: 'ada',
+    testRhythm: {},
     unknownNames: [],
   });
   expect(parseConfig({}).credentialsPath).toBe(join(homedir(), '.config/runtide/credentials.json'));

@@ -106,7 +106,7 @@ builder.queryField('charts', (t) =>
     description:
       'Charts of many runs and metrics, in one snapshot: by run as asked for, then by metric. A metric that a run does not have is left out. NOT_FOUND when any of the runs may not be seen.',
     args: { input: t.arg({ type: ChartsInput, required: true, description: 'What to draw.' }) },
-    resolve: async (_, { input }, { access, pool, places }) => {
+    resolve: async (_, { input }, { access, pool, places, folding }) => {
       const { runIds, metrics, buckets } = input;
       if (runIds.length > limits.chartRuns)
         throw invalidInput(`runIds may have ${limits.chartRuns} entries; it has ${runIds.length}`, { field: 'runIds' });
@@ -117,7 +117,8 @@ builder.queryField('charts', (t) =>
       if (buckets < 1 || buckets > limits.chartBuckets)
         throw invalidInput(`buckets must be 1 to ${limits.chartBuckets}; it is ${buckets}`, { field: 'buckets' });
       const found = await requireRuns(places, requireAccess(access), runIds, 'points.read');
-      return readCharts(pool, { ...input, runIds: [...new Set(found.map(({ runId }) => runId))] });
+      const request = { ...input, runIds: [...new Set(found.map(({ runId }) => runId))] };
+      return readCharts(pool, request, folding.settle);
     },
   }),
 );

@@ -88,8 +88,8 @@ export const RunType = builder.prismaObject('Run', {
       args: metricsArgs,
       byPath: true,
       loaderOptions,
-      load: async (ids: string[], { pool }, args) => {
-        const summaries = await readSummaries(pool, [...new Set(ids)]);
+      load: async (ids: string[], { pool, folding }, args) => {
+        const summaries = await readSummaries(pool, [...new Set(ids)], folding.settle);
         return ids.map((id) => {
           const found = summaries.get(id) ?? [];
           return found instanceof Error ? found : metricsPage(found, args);
@@ -105,10 +105,11 @@ export const RunType = builder.prismaObject('Run', {
       args: pointsArgs,
       byPath: true,
       loaderOptions,
-      load: (ids: string[], { pool }, args) =>
+      load: (ids: string[], { pool, folding }, args) =>
         readPoints(
           pool,
           ids.map((runId) => pointsRequest(runId, args)),
+          folding.settle,
         ),
       resolve: ({ id }) => id,
     }),

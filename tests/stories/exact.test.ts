@@ -8,7 +8,7 @@ import { cursorOf, expectSeen, expectStored } from '../support/exactness.ts';
 import { testRandom } from '../support/random.ts';
 import { startRedis } from '../support/redis.ts';
 import { makeRun } from '../support/runs.ts';
-import { removeHome, type ServerProcess, startServerProcess } from '../support/server-process.ts';
+import { HASTY, removeHome, type ServerProcess, startServerProcess } from '../support/server-process.ts';
 import { allParts, SOAK, sayProgress } from '../support/soak.ts';
 import { subscribe } from '../support/subscriber.ts';
 import { write } from '../support/writer.ts';
@@ -41,18 +41,28 @@ afterEach(async () => {
 const redis = await startRedis();
 afterAll(() => redis.stop());
 
-test.for([{ bus: 'with Redis' }, { bus: 'without Redis' }])(
-  'two servers $bus: what subscribers saw is what is stored',
+test.for([
+  { bus: 'with Redis', fold: 'at its rhythm' },
+  { bus: 'without Redis', fold: 'at its rhythm' },
+  { bus: 'with Redis', fold: 'every 50 ms' },
+])(
+  'two servers $bus, the fold $fold: what subscribers saw is what is stored',
   { timeout: SOAK ? 600_000 : 60_000 },
-  async ({ bus }) => {
+  async ({ bus, fold }) => {
     const random = testRandom();
-    await startBoth(bus === 'with Redis' ? { REDIS_URL: redis.url } : {});
+    const isHasty = fold === 'every 50 ms';
+    await startBoth({ ...(bus === 'with Redis' ? { REDIS_URL: redis.url } : {}), ...(isHasty ? HASTY : {}) });
     const runId = await makeRun(servers[0]!);
-    const subscribers = Array.from({ length: SUBSCRIBERS }, () => subscribe(servers, runId, random));
+    const subscribers = Array.from({ length: SUBSCRIBERS }, () =>
+      subscribe(servers, runId, random, { restMs: isHasty ? 800 : 0 }),
+    );
     const cuts = () => subscribers.reduce((sum, one) => sum + one.cuts(), 0);
     let acknowledged = 0;
     let writers = WRITERS;
-    using _ = sayProgress(`exact, ${bus}`, () => `${cuts()} of ${CUTS} cuts, ${acknowledged} points acknowledged`);
+    using _ = sayProgress(
+      `exact, ${bus}, ${fold}`,
+      () => `${cuts()} of ${CUTS} cuts, ${acknowledged} points acknowledged`,
+    );
     try {
       const writing = Array.from(
         { length: WRITERS },
@@ -84,6 +94,7 @@ test.for([{ bus: 'with Redis' }, { bus: 'without Redis' }])(
       const stored = await expectStored(servers[1]!, runId, written, random);
       expectSeen(subscribers, stored);
       expect(cuts()).toBeGreaterThanOrEqual(CUTS);
+      expect(subscribers.some((one) => one.resets() > 0)).toBe(isHasty);
       for (const { accepted, batches, duplicates, conflicts } of written) {
         expect(accepted).toBe(batches);
         expect(Math.min(duplicates, conflicts)).toBeGreaterThan(0);

@@ -1,5 +1,5 @@
 // The server, its PostgreSQL and its Redis, killed again and again in the middle of ingest: what was acknowledged is
-// there, once, and no batch is there by halves. `npm run test:soak` has it in full.
+// there, once, and no batch is there by halves; folds are cut off in the middle as well. `npm run test:soak` has it in full.
 import { join } from 'node:path';
 import { afterEach, expect, test } from 'vitest';
 import { readPostmaster } from '../../src/db/cluster.ts';
@@ -10,7 +10,7 @@ import { freePort } from '../support/port.ts';
 import { testRandom } from '../support/random.ts';
 import { startRedis, type TestRedis } from '../support/redis.ts';
 import { makeRun } from '../support/runs.ts';
-import { makeHome, removeHome, type ServerProcess, startServerProcess } from '../support/server-process.ts';
+import { HASTY, makeHome, removeHome, type ServerProcess, startServerProcess } from '../support/server-process.ts';
 import { allParts, SOAK, sayProgress } from '../support/soak.ts';
 import { write } from '../support/writer.ts';
 
@@ -49,7 +49,7 @@ test(
     const random = testRandom();
     const folder = (home = await makeHome());
     const bus = (redis = await startRedis());
-    const env = { RUNTIDE_PORT: String(await freePort()), REDIS_URL: bus.url };
+    const env = { RUNTIDE_PORT: String(await freePort()), REDIS_URL: bus.url, ...HASTY };
     server = await startServerProcess({ home, env });
     const { url, apiKey } = server;
     const runId = await makeRun(server);

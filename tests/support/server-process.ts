@@ -25,6 +25,19 @@ export interface ServerProcessOptions {
   detached?: boolean;
 }
 
+/** Everything is folded 20 times a second, and gone from the journal half a second later: what seldom meets, meets. */
+export const HASTY = {
+  RUNTIDE_TEST_RHYTHM: JSON.stringify({
+    tickMs: 50,
+    waitMs: 50,
+    pauseMs: 0,
+    tailBytes: 1,
+    smallBytes: 0,
+    surveyMs: 50,
+    windowMs: 500,
+  }),
+};
+
 /** Also on a machine that is busy, and with a database that has to recover. */
 const START_MS = 60_000;
 

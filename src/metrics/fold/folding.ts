@@ -1,6 +1,7 @@
 // When runs are folded: when their tail has grown, when it has waited for long, when they pause. Appends give hints; a
 // look at the whole tail finds what nobody here has heard of (other processes that died, a restart, rows that the replay
 // window has passed). Any number of processes do the same, and none is special: a run that another one is at is left to it.
+import { setTimeout as wait } from 'node:timers/promises';
 import type pg from 'pg';
 import { isUnavailable, type Log } from '../../db/pool.ts';
 import { type Folded, foldRun } from './run.ts';
@@ -15,6 +16,9 @@ export interface Rhythm {
   waitMs: number;
   /** or since its last point. */
   pauseMs: number;
+  /** With fewer bytes it waits `patience` times as long for both: */
+  smallBytes: number;
+  patience: number;
   /** How often the whole tail is looked at, at the most; less often where that takes long. */
   surveyMs: number;
   /** How often it is looked whether a run is due. */
@@ -33,6 +37,10 @@ const rhythm: Rhythm = {
   tailBytes: 256 * 1024,
   waitMs: 10_000,
   pauseMs: 2_000,
+  // A fold writes the last segment of each metric again, some 9 KB to the log of the database, however few points come:
+  // of a run with a point a second 900 bytes a point when it was folded every 10 s, 150 every minute.
+  smallBytes: 16 * 1024,
+  patience: 6,
   surveyMs: 1_000,
   tickMs: 250,
   atOnce: 2,
@@ -45,6 +53,9 @@ const rhythm: Rhythm = {
 const OVERDUE = 2;
 /** Between two folds of a run that has no more to fold, by how long the last one took: many metrics are much to write. */
 const REST = 2;
+/** How long `settle` tries, and how long it waits for somebody else who is at the run. */
+const SETTLE_MS = 10_000;
+const BUSY_MS = 20;
 /** Of the time, looks at the tail take a twentieth at the most. */
 const SURVEY_SHARE = 20;
 
@@ -65,6 +76,8 @@ export interface Folding {
   counts: Readonly<FoldCounts>;
   /** Of all runs, about: as of the last look, with what came and went here since. */
   tail: () => { bytes: number; waiting: number };
+  /** Folds what of these runs waits now, so that their tails are short enough to be read; gives up after ten seconds. */
+  settle(this: void, runIds: readonly string[]): Promise<void>;
   /** No fold begins any more; those under way end, or are rolled back. */
   close(): Promise<void>;
 }
@@ -79,10 +92,11 @@ interface Waiting {
 }
 
 export function startFolding({ pool, log }: { pool: pg.Pool; log: Log }, options: Partial<Rhythm> = {}): Folding {
-  const { windowMs, tailBytes, waitMs, pauseMs, surveyMs, tickMs, atOnce, restMs, longestRestMs, stopMs } = {
+  const { windowMs, tailBytes, waitMs, pauseMs, smallBytes, patience, surveyMs, tickMs, atOnce, ...rest } = {
     ...rhythm,
     ...options,
   };
+  const { restMs, longestRestMs, stopMs } = rest;
   const counts: FoldCounts = {
     folds: 0,
     batches: 0,
@@ -104,8 +118,11 @@ export function startFolding({ pool, log }: { pool: pg.Pool; log: Log }, options
   let nextSurvey = 0;
   let isBlind = false;
 
-  const isDue = ({ bytes, since, last, restUntil, isFolding }: Waiting, now: number) =>
-    !isFolding && now >= restUntil && (bytes >= tailBytes || now - since >= waitMs || now - last >= pauseMs);
+  const isDue = ({ bytes, since, last, restUntil, isFolding }: Waiting, now: number) => {
+    const times = bytes < smallBytes ? patience : 1;
+    const hasWaited = now - since >= waitMs * times || now - last >= pauseMs * times;
+    return !isFolding && now >= restUntil && (bytes >= tailBytes || hasWaited);
+  };
 
   const begin = () => {
     if (isClosed) return;
@@ -153,7 +170,7 @@ export function startFolding({ pool, log }: { pool: pg.Pool; log: Log }, options
   const again = (waiting: Waiting, bytes: number, rest: number) => {
     const now = performance.now();
     waiting.bytes += bytes;
-    waiting.since = Math.min(waiting.since, now - waitMs);
+    waiting.since = Math.min(waiting.since, now - waitMs * patience);
     waiting.last = Math.min(waiting.last, now);
     waiting.restUntil = now + rest;
   };
@@ -168,11 +185,29 @@ export function startFolding({ pool, log }: { pool: pg.Pool; log: Log }, options
     balance -= folded.bytes;
   };
 
+  /** Whoever reads a run meanwhile waits for the same. */
+  const settling = new Map<string, Promise<void>>();
+  const settleOne = async (runId: string) => {
+    const end = performance.now() + SETTLE_MS;
+    while (performance.now() < end && !isClosed) {
+      const start = performance.now();
+      const folded = await foldRun(pool, runId, { windowMs, log, signal: stopping.signal });
+      if (folded) count(folded, performance.now() - start);
+      if (folded?.hasMore === false) return;
+      if (folded === null) await wait(BUSY_MS);
+    }
+  };
+
   const look = async () => {
     const start = performance.now();
     const before = balance;
     try {
-      const { bytes, waiting, due } = await surveyTail(pool, { windowMs, overdueMs: waitMs * OVERDUE });
+      const { bytes, waiting, due } = await surveyTail(pool, {
+        windowMs,
+        overdueMs: waitMs * OVERDUE,
+        smallBytes,
+        smallOverdueMs: waitMs * patience * OVERDUE,
+      });
       surveyed = { bytes, waiting };
       surveyedAt = before;
       isBlind = false;
@@ -181,7 +216,7 @@ export function startFolding({ pool, log }: { pool: pg.Pool; log: Log }, options
         if (!runs.has(one.runId))
           runs.set(one.runId, {
             bytes: one.bytes,
-            since: now - waitMs,
+            since: now - waitMs * patience,
             last: now,
             restUntil: 0,
             failures: 0,
@@ -218,12 +253,19 @@ export function startFolding({ pool, log }: { pool: pg.Pool; log: Log }, options
       if (bytes >= tailBytes || (waiting && waiting.bytes >= tailBytes)) begin();
     },
     tail: () => ({ bytes: Math.max(0, surveyed.bytes + balance - surveyedAt), waiting: surveyed.waiting }),
+    async settle(runIds) {
+      for (const runId of runIds) {
+        const work = settling.get(runId) ?? settleOne(runId).finally(() => settling.delete(runId));
+        settling.set(runId, work);
+        await work;
+      }
+    },
     async close() {
       isClosed = true;
       clearInterval(timer);
-      const patience = setTimeout(() => stopping.abort(), stopMs);
-      await Promise.all([...underWay, survey]);
-      clearTimeout(patience);
+      const late = setTimeout(() => stopping.abort(), stopMs);
+      await Promise.all([...underWay, survey, ...settling.values()]);
+      clearTimeout(late);
     },
   };
 }

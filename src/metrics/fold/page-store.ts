@@ -12,8 +12,8 @@ function keyParameters(keys: readonly PageKey[]): unknown[] {
 export async function readPages({ client, runId }: Store, keys: readonly PageKey[]): Promise<Map<string, Buffer>> {
   if (keys.length === 0) return new Map();
   const { rows } = await client.query<PageKey & { entries: Buffer }>(
-    `SELECT r.metric, r.attempt, r.shift, r.page, r.entries FROM rollup r JOIN ${KEYS} ON ${IS_KEY}
-     WHERE r.run_id = $1`,
+    `SELECT r.metric, r.attempt, r.shift, r.page, r.entries
+     FROM ${KEYS} CROSS JOIN LATERAL (SELECT * FROM rollup r WHERE r.run_id = $1 AND ${IS_KEY} OFFSET 0) r`,
     [runId, ...keyParameters(keys)],
   );
   return new Map(rows.map((row) => [nameOfPage(row), row.entries]));

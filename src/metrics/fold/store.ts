@@ -65,7 +65,8 @@ const KEY_COLUMNS = `s.metric, s.attempt, s.first_step AS "firstStep", s.first_t
 const ABOUT = `${KEY_COLUMNS}, s.last_step AS "lastStep", s.last_time AS "lastTime", s.count, octet_length(s.points) AS bytes`;
 
 // Segments follow one another, so of those that begin before an interval only the nearest reaches into it; one that
-// begins after it is its neighbour. All that begin with the same step come together.
+// begins after it is its neighbour. All that begin with the same step come together. OFFSET 0, here and below: each is
+// looked up by its key; else the planner, which knows how many segments a run has on average, may read all of this one's.
 const inIntervals = (high: string) => `
 SELECT ${ABOUT}
 FROM unnest($2::int[], $3::int[], $4::bigint[], $5::bigint[]) AS i (metric, attempt, low, high)
@@ -77,6 +78,7 @@ CROSS JOIN LATERAL (
       WHERE p.run_id = $1 AND p.metric = i.metric AND p.attempt = i.attempt AND p.first_step < i.low
       ORDER BY p.first_step DESC LIMIT 1), i.low)
     AND s.first_step <= ${high}
+  OFFSET 0
 ) s`;
 
 const NEIGHBOUR = `coalesce((
@@ -131,8 +133,7 @@ export function compareSegments(a: SegmentKey, b: SegmentKey): number {
 export async function readPoints({ client, runId }: Store, keys: readonly SegmentKey[]): Promise<Map<string, Buffer>> {
   if (keys.length === 0) return new Map();
   const { rows } = await client.query<SegmentKey & { points: Buffer }>(
-    `SELECT ${KEY_COLUMNS}, s.points FROM segment s JOIN ${KEYS} ON (${KEY}) = (k.metric, k.attempt, k.first_step, k.first_time, k.part)
-     WHERE s.run_id = $1`,
+    `SELECT ${KEY_COLUMNS}, s.points FROM ${KEYS} CROSS JOIN LATERAL (SELECT * FROM segment s WHERE ${IS_KEY} OFFSET 0) s`,
     [runId, ...keyParameters(keys)],
   );
   return new Map(rows.map((row) => [nameOfSegment(row), row.points]));
@@ -140,6 +141,8 @@ export async function readPoints({ client, runId }: Store, keys: readonly Segmen
 
 const KEYS =
   'unnest($2::int[], $3::int[], $4::bigint[], $5::bigint[], $6::int[]) AS k (metric, attempt, first_step, first_time, part)';
+
+const IS_KEY = `s.run_id = $1 AND (${KEY}) = (k.metric, k.attempt, k.first_step, k.first_time, k.part)`;
 
 function keyParameters(keys: readonly SegmentKey[]): unknown[] {
   return Object.values(columnsOf(keys, ['metric', 'attempt', 'firstStep', 'firstTime', 'part']));
@@ -189,11 +192,7 @@ export async function writeSegments({ client, runId }: Store, segments: readonly
 
 export async function deleteSegments({ client, runId }: Store, keys: readonly SegmentKey[]): Promise<void> {
   if (keys.length === 0) return;
-  await client.query(
-    `DELETE FROM segment s USING ${KEYS}
-     WHERE s.run_id = $1 AND (${KEY}) = (k.metric, k.attempt, k.first_step, k.first_time, k.part)`,
-    [runId, ...keyParameters(keys)],
-  );
+  await client.query(`DELETE FROM segment s USING ${KEYS} WHERE ${IS_KEY}`, [runId, ...keyParameters(keys)]);
 }
 
 /** Segments that lie in an interval as a whole, undecoded. */
@@ -231,9 +230,13 @@ export async function readSegmentEntries(
   const { rows } = await client.query<SegmentEntry>(
     `SELECT ${KEY_COLUMNS}, s.last_step AS "lastStep", s.count, s.entry,
             CASE WHEN s.last_step >= i.below THEN s.points END AS points
-     FROM segment s JOIN unnest($2::int[], $3::int[], $4::bigint[]) AS i (metric, attempt, below)
-       ON s.metric = i.metric AND s.attempt = i.attempt AND (i.below IS NULL OR s.first_step < i.below)
-     WHERE s.run_id = $1 AND (${KEY}) > ($5, $6, $7, $8, $9)
+     FROM unnest($2::int[], $3::int[], $4::bigint[]) AS i (metric, attempt, below)
+     CROSS JOIN LATERAL (
+       SELECT * FROM segment s
+       WHERE s.run_id = $1 AND s.metric = i.metric AND s.attempt = i.attempt
+         AND (i.below IS NULL OR s.first_step < i.below) AND (${KEY}) > ($5, $6, $7, $8, $9)
+       ORDER BY ${KEY} LIMIT $10
+     ) s
      ORDER BY ${KEY} LIMIT $10`,
     [runId, metric, attempt, below, start.metric, start.attempt, start.firstStep, start.firstTime, start.part, limit],
   );

@@ -9,7 +9,7 @@ import type { Repeats } from '../columns.ts';
 import { drawTimes } from './chart-times.ts';
 import { cover } from './cover.ts';
 import { KEPT_POINTS, newParts } from './parts.ts';
-import { readSnapshot, type Reading } from './rounds.ts';
+import { readSnapshot, type Reading, type Settle } from './rounds.ts';
 import { type Line, lineOf } from './series.ts';
 import { type MetricSelector, type MetricState, openCharts, type RunState, selects } from './snapshot.ts';
 
@@ -40,7 +40,7 @@ export interface Chart extends Buckets {
  * left out. More than the limits is refused: what selectors without a tag and runs with many attempts bring is known
  * only here.
  */
-export async function readCharts(pool: pg.Pool, request: ChartsRequest): Promise<Chart[]> {
+export async function readCharts(pool: pg.Pool, request: ChartsRequest, settle?: Settle): Promise<Chart[]> {
   checkBuckets(request.buckets);
   const { runIds, metrics, buckets, attempts } = request;
   const range = request.x === 'STEP' ? rangeOf(request) : { from: null, to: null };
@@ -48,6 +48,7 @@ export async function readCharts(pool: pg.Pool, request: ChartsRequest): Promise
     pool,
     (database) => openCharts(database, runIds, metrics, { ...range, buckets, attempts }),
     (runs) => chartsOf(runs, request),
+    { settle },
   );
   return charts.flatMap((chart) => {
     if (chart instanceof RuntideError) throw chart;

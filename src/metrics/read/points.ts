@@ -8,7 +8,7 @@ import { slice } from '../chart/line.ts';
 import type { Points } from '../columns.ts';
 import { cover } from './cover.ts';
 import { compareKeys, type Key, keyOf, type Place, type Search, searchBySteps, searchByTimes } from './search.ts';
-import { readSnapshot, type Reading } from './rounds.ts';
+import { readSnapshot, type Reading, type Settle } from './rounds.ts';
 import { lineOf, type Span } from './series.ts';
 import { openMetrics, type RunState } from './snapshot.ts';
 
@@ -38,6 +38,7 @@ export interface PointsPage extends Points {
 export async function readPoints(
   pool: pg.Pool,
   requests: readonly PointsRequest[],
+  settle?: Settle,
 ): Promise<(PointsPage | RuntideError)[]> {
   const runIds = [...new Set(requests.map(({ runId }) => runId))];
   return readSnapshot(
@@ -47,7 +48,7 @@ export async function readPoints(
       const byId = new Map(runs.map((run) => [run.runId, run]));
       return requests.map((request) => pageOf(byId.get(request.runId), request));
     },
-    READS_AT_ONCE,
+    { settle, atOnce: READS_AT_ONCE },
   );
 }
 

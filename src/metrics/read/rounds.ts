@@ -88,15 +88,46 @@ export function* together<Answer>(reads: readonly Reading<Answer>[]): Reading<An
   return answers;
 }
 
+/** The tails of these runs have more than there is room for. */
+export class LongTails extends Error {
+  readonly runIds: readonly string[];
+  constructor(runIds: readonly string[]) {
+    super(`the tails of ${runIds.join(', ')} are too long to be read`);
+    this.runIds = runIds;
+  }
+}
+
+/** Folds what waits of some runs. */
+export type Settle = (runIds: readonly string[]) => Promise<void>;
+
 /**
  * `open` sends the one statement, `read` makes of what it brought the reads. The answers in their order; what is wrong
- * with one of them is its answer.
+ * with one of them is its answer. Where a tail is too long for memory, it is folded first.
  */
 export async function readSnapshot<Opened, Answer>(
   pool: pg.Pool,
   open: (database: Database) => Promise<Opened>,
   read: (opened: Opened) => Iterable<Reading<Answer>>,
-  atOnce = READS_AT_ONCE,
+  { settle, atOnce = READS_AT_ONCE }: { settle: Settle | undefined; atOnce?: number },
+): Promise<(Answer | RuntideError)[]> {
+  try {
+    return await readOnce(pool, open, read, atOnce);
+  } catch (error) {
+    if (!(error instanceof LongTails)) throw error;
+    await settle?.(error.runIds);
+  }
+  return readOnce(pool, open, read, atOnce).catch((error: unknown) => {
+    if (!(error instanceof LongTails)) throw error;
+    const message = `more points of run ${error.runIds[0]} wait to be folded than can be read: ask again in a few seconds`;
+    throw new RuntideError('UNAVAILABLE', message, { retryAfterMs: 2_000 });
+  });
+}
+
+async function readOnce<Opened, Answer>(
+  pool: pg.Pool,
+  open: (database: Database) => Promise<Opened>,
+  read: (opened: Opened) => Iterable<Reading<Answer>>,
+  atOnce: number,
 ): Promise<(Answer | RuntideError)[]> {
   const answers = answerAtOnce(read(await open(pool)));
   if (answers !== null) return answers;

@@ -3,6 +3,7 @@
 import { RuntideError } from '../../errors.ts';
 import type { Repeats } from '../columns.ts';
 import { compareText, type JournalRow, readTail, type TailMetric } from '../tail.ts';
+import { LongTails } from './rounds.ts';
 import { compareSegments, type Database, overlapping, type SegmentRow } from './stored.ts';
 import { type Near, newSeries, type Series, type StoredSeries } from './series.ts';
 
@@ -90,6 +91,27 @@ run AS MATERIALIZED (
   LEFT JOIN fold f ON f.run_id = h.run_id
 )`;
 
+/** Bounds on the tail of one run; it is folded before it is read where it has more. */
+const TAIL_POINTS = 1024 * 1024;
+const TAIL_BYTES = 32 * 1024 * 1024;
+
+/** Of the runs, as `j`: what is not folded yet; without payloads where that is too much. */
+export const TAILS = `
+CROSS JOIN LATERAL (
+  SELECT j.sequence, j.attempt,
+         CASE WHEN sum(greatest(j.point_count, 0)) OVER () <= ${TAIL_POINTS}
+               AND sum(octet_length(j.payload)) OVER () <= ${TAIL_BYTES} THEN j.payload END AS payload
+  FROM journal j WHERE j.run_id = run.run_id AND j.sequence > run.folded OFFSET 0
+) j`;
+
+/** What was not brought of a run's tail had no room. */
+export function checkTails(
+  runs: readonly { runId: string; journal: readonly { payload: Uint8Array | null }[] }[],
+): void {
+  const long = runs.filter(({ journal }) => journal.some(({ payload }) => payload === null));
+  if (long.length > 0) throw new LongTails(long.map(({ runId }) => runId));
+}
+
 const RUNS_AND_TAILS = `
 SELECT ${RUN} AS kind, run, NULL::int AS metric, NULL::int AS attempt, head AS a, folded AS b, started AS c, NULL::bigint AS d,
        NULL::bigint AS e, NULL::bigint AS f, NULL::bigint AS g, NULL::bigint AS h, NULL::bigint AS i,
@@ -98,21 +120,20 @@ SELECT ${RUN} AS kind, run, NULL::int AS metric, NULL::int AS attempt, head AS a
 FROM run
 UNION ALL
 SELECT ${BATCH}, run, NULL, j.attempt, j.sequence, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, j.payload, NULL, NULL, NULL, NULL
-FROM run CROSS JOIN LATERAL (
-  SELECT * FROM journal j WHERE j.run_id = run.run_id AND j.sequence > run.folded OFFSET 0
-) j`;
+FROM run ${TAILS}`;
 
 const SERIES_ROWS = `
 SELECT ${SERIES}, run, metric, attempt, count, first_step, last_step, top_shift, line_cut, NULL, NULL, NULL, NULL, NULL, entry, name,
        tag, repeats, line_entry
 FROM series`;
 
-const seriesOf = (rest: string) => `
+/** `found` are the metrics that were asked for of a run. */
+const seriesOf = (found: string) => `
 series AS MATERIALIZED (
   SELECT run.run, m.name, m.tag, m.repeats::text AS repeats, m.first_step AS line_first, m.last_step AS line_last, s.*
   FROM run
   CROSS JOIN asked
-  CROSS JOIN LATERAL (SELECT * FROM metric m WHERE m.run_id = run.run_id AND ${rest} OFFSET 0) m
+  CROSS JOIN LATERAL (${found} OFFSET 0) m
   CROSS JOIN LATERAL (SELECT * FROM series s WHERE s.run_id = m.run_id AND s.metric = m.metric OFFSET 0) s
 )`;
 
@@ -122,7 +143,9 @@ const CHARTS = `
 WITH asked AS MATERIALIZED (
   SELECT $1::uuid[] AS run_ids, $2::text[] AS names, $3::text[] AS tags, $4::bigint AS low, $5::bigint AS high,
          $6::int AS buckets, $7::boolean AS each
-), ${RUNS}, ${seriesOf('m.name = ANY(asked.names) AND (asked.tags IS NULL OR m.tag = ANY(asked.tags))')}, wanted AS MATERIALIZED (
+), ${RUNS}, ${seriesOf(`
+    SELECT * FROM metric m
+    WHERE m.run_id = run.run_id AND m.name = ANY(asked.names) AND (asked.tags IS NULL OR m.tag = ANY(asked.tags))`)}, wanted AS MATERIALIZED (
   SELECT s.*, w.low, w.high, CASE WHEN s.count <= ${SHORT_SERIES} THEN 0 ELSE least(s.top_shift, (
            SELECT coalesce(max(level), 0) FROM generate_series(6, 54, 3) AS level
            WHERE (line.high - line.low)::float8 >= 2 ^ level::float8 * 2 * asked.buckets)) END AS shift
@@ -203,7 +226,11 @@ export async function openCharts(
 
 const METRICS = `
 WITH asked AS MATERIALIZED (SELECT $1::uuid[] AS run_ids, $2::text[] AS names, $3::text[] AS tags), ${RUNS},
-${seriesOf('(m.name, m.tag) IN (SELECT * FROM unnest(asked.names, asked.tags))')}
+${seriesOf(`
+    SELECT m.* FROM (SELECT DISTINCT * FROM unnest(asked.names, asked.tags) AS n (name, tag)) n
+    CROSS JOIN LATERAL (
+      SELECT * FROM metric m WHERE m.run_id = run.run_id AND m.name = n.name AND m.tag = n.tag OFFSET 0
+    ) m`)}
 ${RUNS_AND_TAILS} UNION ALL ${SERIES_ROWS}`;
 
 /** Of metrics that are named, no pages and no segments. */
@@ -264,6 +291,7 @@ function assemble(
   const runs = new Map<number, Gathered>();
   // A run comes before what it has, a series before its pages and segments: UNION ALL need not keep that order.
   for (const row of rows.toSorted((one, other) => one[0] - other[0])) gather(runs, row);
+  checkTails([...runs].map(([place, { journal }]) => ({ runId: runIds[place - 1]!, journal })));
   return runIds.flatMap((runId, at) => {
     const run = runs.get(at + 1);
     return run === undefined ? [] : [stateOf(runId, run, wanted)];

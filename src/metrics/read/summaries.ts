@@ -9,10 +9,10 @@ import type { Repeats } from '../columns.ts';
 import { compareText, type JournalRow, type TailMetric } from '../tail.ts';
 import { cover } from './cover.ts';
 import { newParts } from './parts.ts';
-import { readSnapshot, readStored, type Reading, together } from './rounds.ts';
+import { readSnapshot, readStored, type Reading, type Settle, together } from './rounds.ts';
 import { type Database } from './stored.ts';
 import { entryOfSeries, isTouched, lineOf, newSeries, type Span, tailOf } from './series.ts';
-import { RUNS, tailOfRun } from './snapshot.ts';
+import { checkTails, RUNS, tailOfRun, TAILS } from './snapshot.ts';
 
 export interface MetricSummary extends Summary {
   name: string;
@@ -24,6 +24,7 @@ export interface MetricSummary extends Summary {
 export async function readSummaries(
   pool: pg.Pool,
   runIds: readonly string[],
+  settle?: Settle,
 ): Promise<Map<string, MetricSummary[] | RuntideError>> {
   let found: string[] = [];
   const answers = await readSnapshot(
@@ -34,7 +35,7 @@ export async function readSummaries(
       return runs.map(summariesOf);
     },
     // Nothing but entries is kept of each.
-    Infinity,
+    { settle, atOnce: Infinity },
   );
   return new Map(answers.map((answer, at) => [found[at]!, answer]));
 }
@@ -69,9 +70,7 @@ FROM run
 UNION ALL
 SELECT ${BATCH}, run, j.sequence, j.attempt, j.payload, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
        NULL, NULL, NULL, NULL
-FROM run CROSS JOIN LATERAL (
-  SELECT * FROM journal j WHERE j.run_id = run.run_id AND j.sequence > run.folded OFFSET 0
-) j
+FROM run ${TAILS}
 UNION ALL
 SELECT ${METRIC}, run, m.metric, m.count, NULL, m.name, m.tag, m.repeats::text, m.non_finite_count, m.first_step, m.last_step,
        m.first_time, m.last_time, m.min_step, m.max_step, m.first, m.last, m.min, m.max, m.mean
@@ -99,6 +98,7 @@ async function openSummaries(database: Database, runIds: readonly string[]): Pro
     if (kind === BATCH) run.journal.push({ sequence: of, attempt: a, payload: bytes });
     if (kind === METRIC) run.metrics.push({ metric: of, name, tag, repeats, entry: storedEntry(a, figures) });
   }
+  checkTails([...runs.values()]);
   return [...runs.values()];
 }
 

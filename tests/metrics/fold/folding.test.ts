@@ -13,7 +13,8 @@ import { append, columns, openRunRows, type RunRows } from '../../support/run-ro
 const HOUR_MS = 3_600_000;
 const NEVER = 2 ** 31 - 1;
 /** Of the rules for when a run is due, none: a test lets in the one that it is about. */
-const idle = { windowMs: HOUR_MS, tailBytes: NEVER, waitMs: NEVER, pauseMs: NEVER, surveyMs: NEVER, tickMs: 5 };
+const never = { tailBytes: NEVER, waitMs: NEVER, pauseMs: NEVER, surveyMs: NEVER };
+const idle = { windowMs: HOUR_MS, smallBytes: 0, tickMs: 5, ...never };
 
 let rows: RunRows;
 beforeAll(async () => {
@@ -71,6 +72,19 @@ describe('a run is folded', () => {
     );
     expect(kept[0]!.bytes).toBeGreaterThan(200);
     expect(await foldedOf(runId)).toBeGreaterThan(0);
+  });
+
+  test('later, where little of it waits: as much would be written again for each of few points as for many', async () => {
+    const folding = start({ pauseMs: 5, smallBytes: 200, patience: 1e9 });
+    const [small, large] = [await rows.insertRun(), await rows.insertRun()];
+    await log(folding, small, 1);
+    const logMore = async (runId: string) => {
+      for (let step = 2; step <= 10; step++) await log(folding, runId, step);
+      await until(async () => (await foldedOf(runId)) > 0, 'it is folded');
+    };
+    await logMore(large);
+    expect(await foldedOf(small)).toBe(0);
+    await logMore(small);
   });
 
   test('when nobody here has heard of it, as after a restart', async () => {
@@ -141,17 +155,22 @@ test('a stop waits for the fold under way, and begins no other', async () => {
 });
 
 test('a look at the tail says how much of it waits, and who is due', async () => {
-  const before = await surveyTail(rows.pool, { windowMs: HOUR_MS, overdueMs: HOUR_MS });
+  const often = { windowMs: HOUR_MS, overdueMs: HOUR_MS, smallBytes: 0, smallOverdueMs: HOUR_MS };
+  const look = (about: Partial<typeof often>) => surveyTail(rows.pool, { ...often, ...about });
+  const before = await look({});
   const runId = await rows.insertRun();
   const { payload } = await append(rows.pool, runId, [columns('loss', [1, 2], [1, 2])]);
-  const after = await surveyTail(rows.pool, { windowMs: HOUR_MS, overdueMs: HOUR_MS });
+  const after = await look({});
   expect(after).toMatchObject({ bytes: before.bytes + payload.length, waiting: before.waiting + 1 });
   expect(after.due).toEqual(before.due);
-  const overdue = await surveyTail(rows.pool, { windowMs: HOUR_MS, overdueMs: -1_000 });
+  const overdue = await look({ overdueMs: -1_000 });
   expect(overdue.due).toContainEqual({ runId, bytes: payload.length });
+  const small = { overdueMs: -1_000, smallBytes: payload.length + 1 };
+  expect((await look(small)).due).not.toContainEqual({ runId, bytes: payload.length });
+  expect((await look({ ...small, smallOverdueMs: -1_000 })).due).toContainEqual({ runId, bytes: payload.length });
   await foldRun(rows.pool, runId, { windowMs: HOUR_MS, log: silentLog });
-  expect(await surveyTail(rows.pool, { windowMs: HOUR_MS, overdueMs: HOUR_MS })).toEqual(before);
-  const passed = await surveyTail(rows.pool, { windowMs: -1_000, overdueMs: HOUR_MS });
+  expect(await look({})).toEqual(before);
+  const passed = await look({ windowMs: -1_000 });
   expect(passed.due).toContainEqual({ runId, bytes: 0 });
 });
 
