@@ -3,7 +3,7 @@
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createSignInLink } from '../../src/access/sign-in.ts';
-import { type App, startApp } from '../support/app.ts';
+import { type App, createOwner, startApp } from '../support/app.ts';
 import { openPage, startChromium } from '../support/browser.ts';
 import { until } from '../support/client.ts';
 import { startProxy } from '../support/proxy.ts';
@@ -18,8 +18,8 @@ afterAll(async () => {
   await app?.[Symbol.asyncDispose]();
 });
 
-async function signIn(page: Page, origin: string): Promise<void> {
-  const token = await createSignInLink(app.engines.db, app.owner.userId);
+async function signIn(page: Page, origin: string, userId = app.owner.userId): Promise<void> {
+  const token = await createSignInLink(app.engines.db, userId);
   await page.goto(`${origin}/app/sign-in#${token}`);
   await page.waitForURL(`${origin}/app/`);
 }
@@ -170,3 +170,28 @@ test.each(['signed in', 'by a header'])(
   },
   60_000,
 );
+
+test('who was sent an invitation joins by a click, once, and sees what the workspace has', async () => {
+  await app.createRun({ project: 'shared', name: 'of the workspace' });
+  const guest = await createOwner(app, 'guest');
+  const { inviteMember } = await app.must(
+    'mutation($input: InviteMemberInput!) { inviteMember(input: $input) { link } }',
+    { input: { workspaceId: app.owner.workspaceId, role: 'VIEWER' } },
+  );
+  const link = inviteMember.link as string;
+  const { context, page, outside, complaints } = await openPage(browser, app.url);
+  await signIn(page, app.url, guest.userId);
+
+  await page.goto(link);
+  await page.getByTestId('join').click();
+  await page.waitForURL(`${app.url}/app/`);
+  await page.getByText('shared').first().waitFor();
+
+  await page.goto(link);
+  await page.getByTestId('join').click();
+  await page.getByTestId('problem').waitFor();
+  expect(await page.getByTestId('problem').textContent()).toMatch(/used|member/);
+  expect(page.url()).not.toContain('#');
+  expect({ outside, complaints }).toEqual({ outside: [], complaints: [] });
+  await context.close();
+});

@@ -194,3 +194,13 @@ export const metricsDocument = graphql(`
     }
   }
 `);
+
+export const acceptInvitationDocument = graphql(`
+  mutation AcceptInvitation($token: String!) {
+    acceptInvitation(input: { token: $token }) {
+      workspace {
+        id
+      }
+    }
+  }
+`);
