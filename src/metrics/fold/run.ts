@@ -1,10 +1,10 @@
 // The fold of one run: what the journal holds beyond it goes into segments, rollups and summaries, in one transaction
 // that holds the run's fold row and never the head, which appends lock. Whatever ends it, everything is as it was before
 // or as it is after: nothing is lost, and nothing counted twice. Folding changes no answer.
-import { setImmediate } from 'node:timers/promises';
 import type pg from 'pg';
 import { type Log, transaction } from '../../db/pool.ts';
 import type { Repeats } from '../columns.ts';
+import { pauses } from '../pauses.ts';
 import { readTail, type TailMetric } from '../tail.ts';
 import {
   finishFold,
@@ -87,16 +87,6 @@ export async function foldRun(pool: pg.Pool, runId: string, options: FoldOptions
       hasMore: portion.hasMore,
     };
   });
-}
-
-function pauses(turnMs: number, signal: AbortSignal | undefined): () => Promise<void> {
-  let since = performance.now();
-  return async () => {
-    signal?.throwIfAborted();
-    if (performance.now() - since < turnMs) return;
-    await setImmediate();
-    since = performance.now();
-  };
 }
 
 async function foldPortion(context: FoldContext, projectId: string, portion: JournalPortion): Promise<void> {

@@ -164,14 +164,33 @@ function joined(spans: readonly Span[]): Span[] {
   return all;
 }
 
-/** All points of the spans that are stored, and the late ones, segment by segment. */
+/** Spans of a series that are read together, for less than a segment lies between them: each segment is read once. */
+function grouped(spans: readonly Span[]): Span[][] {
+  const groups: Span[][] = [];
+  for (const span of spans) {
+    const before = groups.at(-1)?.at(-1);
+    const { firstStep, lastStep, count } = span.series.stored!;
+    const near = (SEGMENT_POINTS * (lastStep - firstStep)) / count;
+    if (before?.series === span.series && span.from - before.to <= near) groups.at(-1)!.push(span);
+    else groups.push([span]);
+  }
+  return groups;
+}
+
+/** All points of the spans that are stored, and the late ones, segment by segment; spans of a series are ascending. */
 function* sweep(spans: readonly Span[], take: Take): Reading<void> {
-  let open = spans.map((span) => ({ span, after: null as SegmentRow | null, late: tailOf(span, 'LATE') }));
+  let open = grouped(spans).map((group) => ({
+    ...storedPart({ ...group[0]!, to: group.at(-1)!.to })!,
+    series: group[0]!.series,
+    after: null as SegmentRow | null,
+    parts: group.map((span) => ({ span, late: tailOf(span, 'LATE') })),
+  }));
   while (open.length > 0) {
     const portions = yield* readSegments(
-      open.map(({ span, after }) => ({
-        series: span.series,
-        ...storedPart(span)!,
+      open.map(({ series, from, to, after }) => ({
+        series,
+        from,
+        to,
         order: 'ASCENDING' as const,
         after,
         limit: ALL_SEGMENTS,
@@ -179,18 +198,27 @@ function* sweep(spans: readonly Span[], take: Take): Reading<void> {
     );
     open = open.filter((one, at) => {
       const { segments, more } = portions[at]!;
-      const { series } = one.span;
+      const { series, parts } = one;
       for (const segment of segments) {
-        const stored = surviving(one.span, pointsOfSegment(series, segment));
-        const { length } = stored.steps;
-        if (length === 0) continue;
-        // What is as far as the last stored point waits: the next segment may go on with the same step and time.
-        const ready = countLateBefore(one.late, stored.steps[length - 1]!, stored.times[length - 1]!, series.repeats);
-        takePoints(take, series, interleave(stored, slice(one.late, 0, ready), series.repeats));
-        one.late = slice(one.late, ready, one.late.steps.length);
+        const reached = parts.filter(({ span }) => span.from <= segment.lastStep && span.to >= segment.firstStep);
+        const points = reached.length > 0 ? pointsOfSegment(series, segment) : null;
+        for (const part of reached) {
+          const stored = surviving(part.span, points!);
+          const { length } = stored.steps;
+          if (length === 0) continue;
+          // What is as far as the last stored point waits: the next segment may go on with the same step and time.
+          const ready = countLateBefore(
+            part.late,
+            stored.steps[length - 1]!,
+            stored.times[length - 1]!,
+            series.repeats,
+          );
+          takePoints(take, series, interleave(stored, slice(part.late, 0, ready), series.repeats));
+          part.late = slice(part.late, ready, part.late.steps.length);
+        }
       }
       one.after = segments.at(-1) ?? one.after;
-      if (!more) takePoints(take, series, one.late);
+      if (!more) for (const { late } of parts) takePoints(take, series, late);
       return more;
     });
   }

@@ -4,6 +4,7 @@
 import type pg from 'pg';
 import { transaction } from '../../db/pool.ts';
 import { RuntideError } from '../../errors.ts';
+import { pauses } from '../pauses.ts';
 import {
   type Database,
   fetchPages,
@@ -12,7 +13,6 @@ import {
   type PageRow,
   type PagesNeed,
   type Portion,
-  SEGMENTS_AT_ONCE,
   type SegmentsNeed,
   type SegmentsOrder,
   type SeriesNeed,
@@ -27,6 +27,10 @@ export type Reading<Answer> = Generator<Need[], Answer, Found[]>;
 
 /** Reads that go on side by side, each of which holds some of its points. */
 const READS_AT_ONCE = 32;
+/** Of one statement. */
+const NEEDS_AT_ONCE = 1_024;
+/** No turn of the event loop should be much longer. */
+const TURN_MS = 10;
 
 export function* readPages(needs: readonly PagesNeed[]): Reading<PageRow[][]> {
   return (yield* ask(
@@ -129,7 +133,7 @@ async function readOnce<Opened, Answer>(
   read: (opened: Opened) => Iterable<Reading<Answer>>,
   atOnce: number,
 ): Promise<(Answer | RuntideError)[]> {
-  const answers = answerAtOnce(read(await open(pool)));
+  const answers = await answerAtOnce(read(await open(pool)));
   if (answers !== null) return answers;
   return transaction(pool, async (client) => answerInRounds(client, read(await open(client)), atOnce), {
     mode: 'ISOLATION LEVEL REPEATABLE READ READ ONLY',
@@ -137,12 +141,14 @@ async function readOnce<Opened, Answer>(
 }
 
 /** Null as soon as one of them has a question. */
-function answerAtOnce<Answer>(reads: Iterable<Reading<Answer>>): (Answer | RuntideError)[] | null {
+async function answerAtOnce<Answer>(reads: Iterable<Reading<Answer>>): Promise<(Answer | RuntideError)[] | null> {
   const answers: (Answer | RuntideError)[] = [];
+  const pause = pauses(TURN_MS);
   for (const read of reads) {
     const step = advance(read, []);
     if (!('answer' in step)) return null;
     answers.push(step.answer);
+    await pause();
   }
   return answers;
 }
@@ -164,16 +170,23 @@ async function answerInRounds<Answer>(
     if ('answer' in step) answers[place] = step.answer;
     else open.push({ read, place, needs: step.needs });
   };
+  const pause = pauses(TURN_MS);
   const waiting = reads[Symbol.iterator]();
   for (let place = 0; ;) {
-    for (let next; open.length < atOnce && !(next = waiting.next()).done; place++) go(next.value, place, []);
+    for (let next; open.length < atOnce && !(next = waiting.next()).done; place++) {
+      go(next.value, place, []);
+      await pause();
+    }
     if (open.length === 0) return answers;
     const round = open.splice(0);
     const found = await answer(
       database,
       round.flatMap(({ needs }) => needs),
     );
-    for (const { read, place: at, needs } of round) go(read, at, found.splice(0, needs.length));
+    for (const { read, place: at, needs } of round) {
+      go(read, at, found.splice(0, needs.length));
+      await pause();
+    }
   }
 }
 
@@ -217,9 +230,8 @@ async function answer(database: Database, needs: readonly Need[]): Promise<Found
     pages.forEach(([place], at) => (found[place] = rows[at]!));
   }
   for (const order of ['ASCENDING', 'DESCENDING', 'EARLIEST', 'LATEST'] as const) {
-    // Each need gets a row at least, and so there may be as many of them in a statement as there may be rows.
-    for (let start = 0; start < segments[order].length; start += SEGMENTS_AT_ONCE) {
-      const some = segments[order].slice(start, start + SEGMENTS_AT_ONCE);
+    for (let start = 0; start < segments[order].length; start += NEEDS_AT_ONCE) {
+      const some = segments[order].slice(start, start + NEEDS_AT_ONCE);
       const portions = await fetchSegments(
         database,
         order,

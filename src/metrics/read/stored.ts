@@ -69,8 +69,8 @@ export interface StoredAttempt {
   stored: StoredSeries;
 }
 
-/** Of all series together. */
-export const SEGMENTS_AT_ONCE = 1_024;
+/** Of all needs together, but one of each at least: what is decoded in one turn, half a million points. */
+const SEGMENTS_AT_ONCE = 128;
 const PORTION_BYTES = 16 * 1024 * 1024;
 
 export async function fetchSeries(database: Database, needs: readonly SeriesNeed[]): Promise<StoredAttempt[][]> {

@@ -114,6 +114,12 @@ describe('a million points', () => {
     expect(sum(result.counts)).toBe(898_765 - 100_001 + 1);
   });
 
+  test('over time in many buckets read each segment once, however many of their edges are in it', async () => {
+    const { result, statements } = await countSql(rows.pool, () => chartOf(million, { x: 'TIME', buckets: 5_000 }));
+    expect(statements.length).toBeLessThanOrEqual(8);
+    expect(sum(result.counts)).toBe(MILLION);
+  });
+
   test('over time are one transaction of few statements', async () => {
     const { result, statements } = await countSql(rows.pool, () => chartOf(million, { x: 'TIME' }));
     expect(statements[1]).toContain('REPEATABLE READ');
