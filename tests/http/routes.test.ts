@@ -107,6 +107,16 @@ describe('the pages', () => {
     expect(missing.headers['cache-control']).not.toMatch(/immutable/);
   });
 
+  test
+    .runIf(isBuilt)
+    .each(['bytes=5-2', 'bytes=1-99999999999999999999', 'bytes=-5', 'bytes=x', 'bytes=999999999-', '-'])(
+    'come whole, whatever part is asked for: %s',
+    async (range) => {
+      const whole = await send(app.url, '/app/');
+      expect(await send(app.url, '/app/', { headers: { range } })).toMatchObject({ status: 200, text: whole.text });
+    },
+  );
+
   test('lead from the root', async () => {
     for (const path of ['/', '/app', '/?a=1']) {
       const answer = await send(app.url, path);
