@@ -279,6 +279,9 @@ function serveDashboard(): Handler {
     return (_, response) => sendText(response, 503, 'The pages are not built: `npm start` builds them.');
   const files = sirv(folder, {
     etag: true,
+    // As they are when they are asked for: a build under a running server takes files away, and reading one that it
+    // remembered from the start would end the process.
+    dev: true,
     // As the build has packed them.
     brotli: true,
     gzip: true,
