@@ -108,7 +108,8 @@ export async function openHttpServer(options: HttpOptions): Promise<HttpServer> 
     response.once('close', () => inFlight.delete(response));
     if (closing) response.setHeader('connection', 'close');
     const path = (request.url ?? '/').split('?')[0] as string;
-    Promise.resolve(find(routes, path)(request, response, about)).catch(() => response.destroy());
+    // Also what is thrown before a promise is made, which would end the process.
+    Promise.try(find(routes, path), request, response, about).catch(() => response.destroy());
   };
   const onUpgrade: OnUpgrade = (request, socket, head) => {
     socket.on('error', () => socket.destroy());
@@ -293,6 +294,9 @@ function serveDashboard(): Handler {
     return (_, response) => sendText(response, 503, 'The pages are not built: `npm start` builds them.');
   const files = sirv(folder, {
     etag: true,
+    // As they are when they are asked for: a build under a running server takes files away, and reading one that it
+    // remembered from the start would end the process.
+    dev: true,
     // As the build has packed them.
     brotli: true,
     gzip: true,
@@ -309,6 +313,8 @@ function serveDashboard(): Handler {
   return (request, response) => {
     request.url = (request.url ?? '').slice('/app'.length);
     response.setHeader('vary', VARY);
+    // Sirv throws at a range that ends before it begins, and takes the last bytes for the first: the whole answers any.
+    delete request.headers.range;
     // It looks for names alone, also for one of weight 0.
     request.headers['accept-encoding'] = codingsOf(request.headers['accept-encoding']).join(', ');
     files(request, response, () => sendText(response, 404, 'There is nothing at this address.'));

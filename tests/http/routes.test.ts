@@ -1,5 +1,5 @@
 // Every address of the server: what is open, what is guarded, and that nothing else answers.
-import { readFile } from 'node:fs/promises';
+import { readFile, rm, writeFile } from 'node:fs/promises';
 import { existsSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type App, startApp } from '../support/app.ts';
@@ -105,6 +105,33 @@ describe('the pages', () => {
     const missing = await send(app.url, '/app/_app/immutable/none.js');
     expect(missing.status).toBe(404);
     expect(missing.headers['cache-control']).not.toMatch(/immutable/);
+  });
+
+  test
+    .runIf(isBuilt)
+    .each(['bytes=5-2', 'bytes=1-99999999999999999999', 'bytes=-5', 'bytes=x', 'bytes=999999999-', '-'])(
+    'come whole, whatever part is asked for: %s',
+    async (range) => {
+      const whole = await send(app.url, '/app/');
+      expect(await send(app.url, '/app/', { headers: { range } })).toMatchObject({ status: 200, text: whole.text });
+    },
+  );
+
+  test.runIf(isBuilt)('may be built anew under a running server', async () => {
+    const name = `${crypto.randomUUID()}.js`;
+    const file = new URL(`_app/${name}`, BUILD);
+    try {
+      await writeFile(file, '1');
+      await using own = await startApp();
+      const get = () => send(own.url, `/app/_app/${name}`);
+      expect(await get()).toMatchObject({ status: 200, text: '1' });
+      await writeFile(file, 'longer');
+      expect(await get()).toMatchObject({ status: 200, text: 'longer' });
+      await rm(file);
+      expect(await get()).toMatchObject({ status: 404 });
+    } finally {
+      await rm(file, { force: true });
+    }
   });
 
   test('lead from the root', async () => {
