@@ -24,7 +24,7 @@ import {
 } from './bytes.ts';
 import type { Reader, Writer } from './bytes.ts';
 import { HAS_METADATA, readMetadata, STEPS_SHIFT, TIMES_SHIFT, writeMetadata } from './columns.ts';
-import type { Points, Repeats } from '../columns.ts';
+import type { Metadata, Points, Repeats } from '../columns.ts';
 import { slice } from '../chart/line.ts';
 import { findFloats, readFloats, WIDE, writeFloats } from './packed-floats.ts';
 import { findIntegers, NOTHING_BEFORE, readIntegers, writeIntegers } from './packed-integers.ts';
@@ -33,6 +33,8 @@ import { compress, decompress, isNoise } from './zstd.ts';
 
 /** A segment has at most this many points. */
 export const SEGMENT_POINTS = 4096;
+/** And where points carry metadata, of that at most about so many letters: a fold writes the last segment anew. */
+const SEGMENT_METADATA = 256 * 1024;
 
 const VERSION = 1;
 /** Points alone take 96 KB at most; the rest is for metadata. */
@@ -61,11 +63,23 @@ export function splitSeries(points: Points, repeats: Repeats, where: 'END' | 'MI
   let start = 0;
   while (start < length) {
     let end = Math.min(length, start + size);
-    if (repeats === 'KEEP' && end < length) end = cutBefore(points, end, start + (size >> 1));
+    if (points.metadata !== null) end = endOfRoom(points.metadata, start, end);
+    if (repeats === 'KEEP' && end < length) end = cutBefore(points, end, start + ((end - start) >> 1));
     segments.push(slice(points, start, end));
     start = end;
   }
   return segments;
+}
+
+/** Where there is no room for more metadata; after one point at least. */
+function endOfRoom(metadata: (Metadata | null)[], start: number, end: number): number {
+  let room = SEGMENT_METADATA;
+  for (let at = start; at < end; at++) {
+    const one = metadata[at];
+    if (one != null) room -= JSON.stringify(one).length;
+    if (room < 0 && at > start) return at;
+  }
+  return end;
 }
 
 /** The last place at or before `end`, but after `least`, where the step or the time changes; `end` if there is none. */

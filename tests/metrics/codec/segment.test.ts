@@ -123,6 +123,19 @@ describe('a series is cut', () => {
     );
   });
 
+  test('where metadata would make a segment of megabytes, of which each fold writes the last one anew', () => {
+    const count = SEGMENT_POINTS + 10;
+    const heavy = Array.from({ length: count }, (_, at) => ({ note: `${at}`.padEnd(16_000, 'x') }));
+    const points = { ...lossCurve(count), metadata: heavy };
+    for (const where of ['END', 'MIDDLE'] as const) {
+      const pieces = splitSeries(points, 'KEEP', where);
+      expect(lengthsOf(pieces).reduce((sum, one) => sum + one, 0)).toBe(count);
+      expect(Math.max(...lengthsOf(pieces))).toBe(16);
+      // All of it in one segment would be more than a segment may hold, and the run was never folded again.
+      expect(decodeSegmentPoints(encodeSegment(pieces[0]!).points).metadata).toEqual(heavy.slice(0, 16));
+    }
+  });
+
   test('between steps and times that differ where repeats are kept, unless thousands are the same', () => {
     expect(lengthsOf(splitSeries(grouped([4000, 200, 10]), 'KEEP'))).toEqual([4000, 210]);
     expect(lengthsOf(splitSeries(grouped([4000, 200, 10]), 'REPLACE'))).toEqual([4096, 114]);

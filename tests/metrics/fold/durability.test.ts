@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createPool, type Log } from '../../../src/db/pool.ts';
 import { decodeEntries } from '../../../src/metrics/codec/rollups.ts';
 import { foldRun } from '../../../src/metrics/fold/run.ts';
+import { until } from '../../support/client.ts';
 import { countSql } from '../../support/count-sql.ts';
 import { silentLog } from '../../support/log.ts';
 import { append, columns, openRunRows, type RunRows } from '../../support/run-rows.ts';
@@ -67,13 +68,13 @@ async function prepared(): Promise<{ runId: string; model: Model }> {
 async function foldUntil(runId: string, statement: number, when: 'before' | 'after'): Promise<boolean> {
   const pool = createPool({ connectionString: rows.databaseUrl, size: 1, log: silentLog });
   const client = await pool.connect();
+  const { processID } = client as unknown as { processID: number };
   let count = 0;
   let isKilled = false;
   const query = client.query.bind(client) as (...args: unknown[]) => Promise<unknown>;
   const kill = async () => {
     isKilled = true;
     const ended = new Promise<void>((resolve) => client.once('end', resolve));
-    const { processID } = client as unknown as { processID: number };
     await rows.pool.query('SELECT pg_terminate_backend($1)', [processID]);
     if (when === 'after') await ended;
   };
@@ -91,6 +92,11 @@ async function foldUntil(runId: string, statement: number, when: 'before' | 'aft
     () => false,
   );
   await pool.end();
+  // It is told before it lets go of its locks, and who finds them taken leaves the run alone.
+  await until(async () => {
+    const { rowCount } = await rows.pool.query('SELECT FROM pg_stat_activity WHERE pid = $1', [processID]);
+    return rowCount === 0;
+  }, 'the connection is gone');
   return isKilled && !isFolded;
 }
 
