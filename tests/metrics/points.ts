@@ -31,7 +31,7 @@ const anyMetadata: fc.Arbitrary<Metadata | null> = fc.option(
   fc
     .dictionary(fc.string({ maxLength: 5 }), fc.jsonValue({ maxDepth: 2 }), { maxKeys: 3, noNullPrototype: true })
     .map((entry): Metadata => JSON.parse(JSON.stringify(entry))),
-  { freq: 1 },
+  { freq: 2 },
 );
 
 /** Runs of integers as training makes them (strides, jitter, pauses), and none of that. */

@@ -58,7 +58,7 @@ const SEGMENT = 4;
 type Row = [
   kind: number,
   run: number,
-  metric: number,
+  metric: number | null,
   attempt: number,
   a: number,
   b: number,
@@ -127,14 +127,14 @@ SELECT ${SERIES}, run, metric, attempt, count, first_step, last_step, top_shift,
        tag, repeats, line_entry
 FROM series`;
 
-/** `found` are the metrics that were asked for of a run. */
+/** `found` are the metrics that were asked for of a run: how one repeats is told also where nothing is stored of it. */
 const seriesOf = (found: string) => `
 series AS MATERIALIZED (
   SELECT run.run, m.name, m.tag, m.repeats::text AS repeats, m.first_step AS line_first, m.last_step AS line_last, s.*
   FROM run
   CROSS JOIN asked
   CROSS JOIN LATERAL (${found} OFFSET 0) m
-  CROSS JOIN LATERAL (SELECT * FROM series s WHERE s.run_id = m.run_id AND s.metric = m.metric OFFSET 0) s
+  LEFT JOIN LATERAL (SELECT * FROM series s WHERE s.run_id = m.run_id AND s.metric = m.metric OFFSET 0) s ON true
 )`;
 
 // The level is the one of cells.ts (chooseShift), so far as what is stored tells. Segments are of all the range, or of its
@@ -269,6 +269,8 @@ interface Gathered {
   head: number;
   startedAt: number;
   journal: JournalRow[];
+  /** By name and tag: of all that is known of before the tail, also without a point. */
+  repeats: Map<string, Repeats>;
   /** By metric and attempt. */
   stored: Map<string, StoredRow>;
 }
@@ -301,7 +303,7 @@ function assemble(
 function gather(runs: Map<number, Gathered>, row: Row): void {
   const [kind, place, metric, attempt, a, b, c, d, e, f, g, h, i, j, bytes, name, tag, repeats, line] = row;
   if (kind === RUN) {
-    runs.set(place, { head: a, startedAt: c, journal: [], stored: new Map() });
+    runs.set(place, { head: a, startedAt: c, journal: [], repeats: new Map(), stored: new Map() });
     return;
   }
   const run = runs.get(place)!;
@@ -309,6 +311,8 @@ function gather(runs: Map<number, Gathered>, row: Row): void {
     run.journal.push({ sequence: a, attempt, payload: bytes! });
     return;
   }
+  if (kind === SERIES) run.repeats.set(JSON.stringify([name, tag]), repeats);
+  if (metric === null) return;
   const key = `${metric},${attempt}`;
   if (kind === SERIES) {
     const stored = {
@@ -342,8 +346,7 @@ function stateOf(runId: string, run: Gathered, wanted: (name: string, tag: strin
   const stored = [...run.stored.values()].filter(({ name, tag }) => wanted(name, tag));
   for (const { near } of stored) near?.pages.sort((one, other) => one.page - other.page);
   for (const { near } of stored) if (near !== null) near.segments = distinct(near.segments.toSorted(compareSegments));
-  const known = new Map(stored.map((one) => [JSON.stringify([one.name, one.tag]), one]));
-  const repeatsOf = (name: string, tag: string) => known.get(JSON.stringify([name, tag]))?.repeats ?? null;
+  const repeatsOf = (name: string, tag: string) => run.repeats.get(JSON.stringify([name, tag])) ?? null;
   const tail = tailOfRun(runId, run.journal, wanted, repeatsOf);
   if (tail instanceof RuntideError) return { runId, head, startedAt, damage: tail, metrics: [] };
   return { runId, head, startedAt, damage: null, metrics: metricsOf(runId, stored, tail) };

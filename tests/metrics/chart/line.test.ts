@@ -17,7 +17,7 @@ const anyRow: fc.Arbitrary<Row> = fc.record({
   step: fc.integer({ min: -3, max: 6 }),
   time: fc.integer({ min: 0, max: 2 }),
   value: fc.constantFrom(0, -0, NaN, 1, Infinity),
-  metadata: fc.option(fc.record({ note: fc.nat(9) }), { freq: 1 }),
+  metadata: fc.option(fc.record({ note: fc.nat(9) }), { freq: 2 }),
 });
 
 const anyRepeats = fc.constantFrom('REPLACE' as const, 'KEEP' as const);

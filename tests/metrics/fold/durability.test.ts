@@ -5,8 +5,8 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createPool, type Log } from '../../../src/db/pool.ts';
 import { decodeEntries } from '../../../src/metrics/codec/rollups.ts';
 import { foldRun } from '../../../src/metrics/fold/run.ts';
-import { until } from '../../support/client.ts';
 import { countSql } from '../../support/count-sql.ts';
+import { cutOff } from '../../support/cut-off.ts';
 import { silentLog } from '../../support/log.ts';
 import { append, columns, openRunRows, type RunRows } from '../../support/run-rows.ts';
 import { appendRemoval, createModel, type Model } from './model.ts';
@@ -64,42 +64,6 @@ async function prepared(): Promise<{ runId: string; model: Model }> {
   return { runId, model };
 }
 
-/** Ends the connection of the fold before its nth statement, or after it; answers whether that cut it off. */
-async function foldUntil(runId: string, statement: number, when: 'before' | 'after'): Promise<boolean> {
-  const pool = createPool({ connectionString: rows.databaseUrl, size: 1, log: silentLog });
-  const client = await pool.connect();
-  const { processID } = client as unknown as { processID: number };
-  let count = 0;
-  let isKilled = false;
-  const query = client.query.bind(client) as (...args: unknown[]) => Promise<unknown>;
-  const kill = async () => {
-    isKilled = true;
-    const ended = new Promise<void>((resolve) => client.once('end', resolve));
-    await rows.pool.query('SELECT pg_terminate_backend($1)', [processID]);
-    if (when === 'after') await ended;
-  };
-  const killing = async (...args: unknown[]) => {
-    const isIt = ++count === statement;
-    if (isIt && when === 'before') await kill();
-    const result = await query(...args);
-    if (isIt && when === 'after') await kill();
-    return result;
-  };
-  Object.assign(client, { query: killing });
-  client.release();
-  const isFolded = await foldRun(pool, runId, options).then(
-    () => true,
-    () => false,
-  );
-  await pool.end();
-  // It is told before it lets go of its locks, and who finds them taken leaves the run alone.
-  await until(async () => {
-    const { rowCount } = await rows.pool.query('SELECT FROM pg_stat_activity WHERE pid = $1', [processID]);
-    return rowCount === 0;
-  }, 'the connection is gone');
-  return isKilled && !isFolded;
-}
-
 describe('a fold that is cut off', () => {
   test.each(['before', 'after'] as const)('%s any of its statements leaves everything as it was', async (when) => {
     const twin = await prepared();
@@ -109,7 +73,8 @@ describe('a fold that is cut off', () => {
     const before = await everything(runId);
     const last = when === 'before' ? statements.length : statements.length - 1;
     for (const statement of upTo(last, 1)) {
-      expect(await foldUntil(runId, statement, when)).toBe(true);
+      const cut = await cutOff(rows, { statement, when }, (pool) => foldRun(pool, runId, options));
+      expect(cut).toEqual({ isCut: true, result: null });
       expect(await everything(runId)).toEqual(before);
     }
     await fold(runId);

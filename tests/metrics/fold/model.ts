@@ -100,16 +100,17 @@ export function joinPoints(parts: readonly Points[]): Points {
   return { steps: join((p) => p.steps), times: join((p) => p.times), values: join((p) => p.values), metadata: null };
 }
 
-/** As an append writes it. */
-export async function appendRemoval(pool: pg.Pool, runId: string, removal: Removal): Promise<void> {
-  await pool.query(
+/** As an append writes it; answers its sequence. */
+export async function appendRemoval(pool: pg.Pool, runId: string, removal: Removal): Promise<number> {
+  const { rows } = await pool.query<{ sequence: number }>(
     `WITH moved AS (
        UPDATE run_head SET sequence = sequence + 1, bytes = bytes + octet_length($2::bytea) WHERE run_id = $1
        RETURNING sequence, attempt
      )
-     INSERT INTO journal (run_id, sequence, attempt, point_count, payload) SELECT $1, sequence, attempt, 0, $2 FROM moved`,
+     INSERT INTO journal (run_id, sequence, attempt, point_count, payload) SELECT $1, sequence, attempt, 0, $2 FROM moved RETURNING sequence`,
     [runId, encodeRemoval(removal)],
   );
+  return rows[0]!.sequence;
 }
 
 /** What a batch is once it has gone through the journal: the codec has no −0 in steps and times. */

@@ -6,7 +6,8 @@ import type { MetricColumns } from '../../../src/metrics/columns.ts';
 import { foldRun } from '../../../src/metrics/fold/run.ts';
 import { silentLog } from '../../support/log.ts';
 import { append, columns, openRunRows, type RunRows } from '../../support/run-rows.ts';
-import { anyStep, anyValue } from '../points.ts';
+import { anyStep } from '../points.ts';
+import { anyFew, anyLong, anyName, anyStretch, anyTag } from './logged.ts';
 import { appendRemoval, asStored, createModel, type Model } from './model.ts';
 import { expectStored } from './stored.ts';
 
@@ -41,8 +42,6 @@ async function foldAll(runId: string): Promise<void> {
   while ((await foldRun(rows.pool, runId, options))?.hasMore);
 }
 
-const anyName = fc.constantFrom('loss', 'accuracy');
-const anyTag = fc.constantFrom('', 'train');
 const anyAttempt = fc.integer({ min: 1, max: 3 });
 const anyFold: fc.Arbitrary<Act> = fc.record({
   kind: fc.constant('fold' as const),
@@ -50,33 +49,13 @@ const anyFold: fc.Arbitrary<Act> = fc.record({
 });
 
 describe('what is folded is what was logged', () => {
-  const anyTime = fc.oneof(fc.integer({ min: 0, max: 3 }), anyStep);
-  const anySmall = fc
-    .record({
-      name: anyName,
-      tag: anyTag,
-      repeats: fc.constantFrom('REPLACE' as const, 'KEEP' as const),
-      points: fc.array(fc.tuple(anyStep, anyTime, anyValue, fc.option(fc.record({ id: fc.nat(9) }), { freq: 1 })), {
-        maxLength: 12,
-      }),
-    })
-    .map(({ points, ...about }): MetricColumns => {
-      const metadata = points.map(([, , , one]) => one);
-      return {
-        ...about,
-        steps: Float64Array.from(points, ([step]) => step),
-        times: Float64Array.from(points, ([, time]) => time),
-        values: Float64Array.from(points, ([, , value]) => value),
-        metadata: metadata.some((one) => one !== null) ? metadata : null,
-      };
-    });
   const anyAct: fc.Arbitrary<Act> = fc.oneof(
     {
       weight: 4,
       arbitrary: fc.record({
         kind: fc.constant('write' as const),
         attempt: anyAttempt,
-        metrics: fc.array(anySmall, { minLength: 1, maxLength: 3 }),
+        metrics: fc.array(anyFew, { minLength: 1, maxLength: 3 }),
       }),
     },
     {
@@ -109,31 +88,12 @@ describe('what is folded is what was logged', () => {
     );
   });
 
-  // Runs of points, so that segments fill and split, and pages come and go at several levels.
-  const anyRun = fc.record({
-    from: fc.oneof(
-      fc.integer({ min: -20_000, max: 120_000 }),
-      fc.integer({ min: 0, max: 6 }),
-      fc.constantFrom(0, 30_000, 2 ** 40, -(2 ** 45)),
-    ),
-    stride: fc.constantFrom(1, 1, 1, 2, 7, 50, -1, 3000),
-    count: fc.oneof(fc.integer({ min: 1, max: 40 }), fc.integer({ min: 2_000, max: 20_000 })),
-    /** Points a step. */
-    each: fc.constantFrom(1, 1, 1, 10, 3_000),
-  });
   const anyLarge: fc.Arbitrary<Act> = fc.oneof(
     {
       weight: 6,
       arbitrary: fc
-        .tuple(anyRun, fc.integer({ min: 1, max: 2 }), fc.constantFrom('loss', 'loss', 'kept'), fc.nat(1000))
-        .map(([{ from, stride, count, each }, attempt, name, salt]): Act => {
-          const all = Array.from({ length: count }, (_, i) => from + Math.floor(i / each) * stride);
-          const values = all.map((step, i) =>
-            (step + i + salt) % 1009 === 0 ? NaN : Math.fround(Math.sin(step + i * salt)),
-          );
-          const repeats = name === 'kept' ? ('KEEP' as const) : ('REPLACE' as const);
-          return { kind: 'write', attempt, metrics: [columns(name, all, values, { repeats })] };
-        }),
+        .tuple(anyLong, fc.integer({ min: 1, max: 2 }))
+        .map(([metric, attempt]): Act => ({ kind: 'write', attempt, metrics: [metric] })),
     },
     {
       weight: 2,
@@ -141,7 +101,7 @@ describe('what is folded is what was logged', () => {
         .tuple(
           fc.constantFrom('loss', 'loss', 'kept'),
           fc.option(anyAttempt),
-          anyRun,
+          anyStretch,
           fc.integer({ min: 0, max: 60_000 }),
         )
         .map(([name, attempt, { from }, length]): Act => ({

@@ -8,7 +8,7 @@ import { type PointsOrder, type PointsPage, readPoints } from '../../../src/metr
 import { readSummaries } from '../../../src/metrics/read/summaries.ts';
 import { silentLog } from '../../support/log.ts';
 import { type Random, testRandom } from '../../support/random.ts';
-import { append, openRunRows, type RunRows } from '../../support/run-rows.ts';
+import { append, columns, openRunRows, type RunRows } from '../../support/run-rows.ts';
 import { appendRemoval } from '../fold/model.ts';
 
 const STARTED = 1_700_000_000_000;
@@ -198,6 +198,41 @@ async function* live(twins: Twins, random: Random): AsyncGenerator<Answers> {
     for (let n = 0; n < 3; n++) yield* askPoints(twins, random);
   }
 }
+
+test('of a metric of which nothing is left: it keeps repeats as it did', async () => {
+  const metric = (repeats: MetricColumns['repeats'], values: number[]) => [
+    columns(
+      'loss',
+      values.map(() => 7),
+      values,
+      { repeats },
+    ),
+  ];
+  const runId = await rows.insertRun();
+  await append(rows.pool, runId, metric('KEEP', [1]));
+  await appendRemoval(rows.pool, runId, { name: 'loss', tag: '', attempt: null, from: null, to: null });
+  const fold = () => foldRun(rows.pool, runId, { windowMs: 0, log: silentLog });
+  await fold();
+  await append(rows.pool, runId, metric('REPLACE', [2, 3]));
+  const request = { runId, name: 'loss', tag: '', attempt: null, from: null, to: null, after: null };
+  const read = async () => ({
+    charts: await readCharts(rows.pool, {
+      runIds: [runId],
+      metrics: [{ name: 'loss' }],
+      x: 'STEP',
+      buckets: 10,
+      attempts: 'LINE',
+    }),
+    points: await readPoints(rows.pool, [{ ...request, orderBy: 'STEP_ASC', first: 10 }]),
+  });
+  const before = await read();
+  expect(before).toMatchObject({
+    charts: [{ repeats: 'KEEP', last: Float64Array.of(2, 3) }],
+    points: [{ values: Float64Array.of(2, 3) }],
+  });
+  await fold();
+  expect(await read()).toEqual(before);
+});
 
 test('of long metrics', { timeout: 180_000 }, async () => {
   const random = testRandom();

@@ -39,7 +39,7 @@ const anyRow = fc.record<Row>({
     fc.double(),
     fc.constantFrom(NaN, Infinity, -Infinity, -0, 1e308, -1e308, 0.1),
   ),
-  metadata: fc.option(fc.record({ note: fc.integer() }, { noNullPrototype: true }), { freq: 1 }),
+  metadata: fc.option(fc.record({ note: fc.integer() }, { noNullPrototype: true }), { freq: 2 }),
 });
 const anyRun: fc.Arbitrary<Sent[]> = fc.array(
   fc.record({
