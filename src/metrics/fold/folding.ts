@@ -53,6 +53,11 @@ const rhythm: Rhythm = {
 const OVERDUE = 2;
 /** Between two folds of a run that has no more to fold, by how long the last one took: many metrics are much to write. */
 const REST = 2;
+/** Batches are coming when one came so lately. */
+const TAKING_MS = 100;
+/** Then after each fold there is a rest, so many times as long while the tail is short, and none once it is long. */
+const STAND_BACK = 4;
+const LONG_TAIL_BYTES = 32 * 1024 * 1024;
 /** How long `settle` tries, and how long it waits for somebody else who is at the run. */
 const SETTLE_MS = 10_000;
 const BUSY_MS = 20;
@@ -117,6 +122,8 @@ export function startFolding({ pool, log }: { pool: pg.Pool; log: Log }, options
   let survey: Promise<void> | null = null;
   let nextSurvey = 0;
   let isBlind = false;
+  let lastAppend = -Infinity;
+  let allRestUntil = 0;
 
   const isDue = ({ bytes, since, last, restUntil, isFolding }: Waiting, now: number) => {
     const times = bytes < smallBytes ? patience : 1;
@@ -124,14 +131,23 @@ export function startFolding({ pool, log }: { pool: pg.Pool; log: Log }, options
     return !isFolding && now >= restUntil && (bytes >= tailBytes || hasWaited);
   };
 
+  const tailNow = () => Math.max(0, surveyed.bytes + balance - surveyedAt);
+
+  /** While batches come, folds stand back for them: one at a time, and then a rest, shorter the longer the tail is. */
+  const isTaking = (now: number) => now - lastAppend < TAKING_MS;
+
   const begin = () => {
     if (isClosed) return;
     const now = performance.now();
+    if (isTaking(now) && now < allRestUntil) return;
+    const most = isTaking(now) ? 1 : atOnce;
     for (const [runId, waiting] of runs) {
-      if (underWay.size >= atOnce) return;
+      if (underWay.size >= most) return;
       if (!isDue(waiting, now)) continue;
       const work = foldOne(runId, waiting).finally(() => {
         underWay.delete(work);
+        const end = performance.now();
+        allRestUntil = end + (end - now) * STAND_BACK * Math.max(0, 1 - tailNow() / LONG_TAIL_BYTES);
         begin();
       });
       underWay.add(work);
@@ -244,6 +260,7 @@ export function startFolding({ pool, log }: { pool: pg.Pool; log: Log }, options
     appended(runId, bytes) {
       balance += bytes;
       const now = performance.now();
+      lastAppend = now;
       const waiting = runs.get(runId);
       if (waiting) {
         waiting.bytes += bytes;
@@ -252,7 +269,7 @@ export function startFolding({ pool, log }: { pool: pg.Pool; log: Log }, options
       } else runs.set(runId, { bytes, since: now, last: now, restUntil: 0, failures: 0, isFolding: false });
       if (bytes >= tailBytes || (waiting && waiting.bytes >= tailBytes)) begin();
     },
-    tail: () => ({ bytes: Math.max(0, surveyed.bytes + balance - surveyedAt), waiting: surveyed.waiting }),
+    tail: () => ({ bytes: tailNow(), waiting: surveyed.waiting }),
     async settle(runIds) {
       for (const runId of runIds) {
         const work = settling.get(runId) ?? settleOne(runId).finally(() => settling.delete(runId));
