@@ -2,6 +2,7 @@
 // storage: the resolver has its charts.
 import { execute, parse } from 'graphql';
 import type { Chart } from '../src/metrics/read/charts.ts';
+import { writeColumns } from '../src/http/columns.ts';
 import { schema } from '../src/schema/schema.ts';
 import type { Benchmark, Contender } from './support/measure.ts';
 
@@ -12,7 +13,6 @@ const QUERY = `{ charts(input: { runIds: [], metrics: [] }) { runId name tag att
 
 export const answer: Benchmark = {
   about: `an answer of ${CHARTS} charts × ${BUCKETS} buckets, all columns: GraphQL's execution and JSON`,
-  // eslint-disable-next-line @typescript-eslint/require-await -- nothing is to be started
   async prepare() {
     const charts = Array.from({ length: CHARTS }, makeChart);
     const field = schema.getQueryType()?.getFields().charts;
@@ -28,6 +28,8 @@ export const answer: Benchmark = {
       if ('errors' in result && result.errors) throw result.errors[0] as Error;
       return result;
     };
+    const json = JSON.stringify(await execution());
+    const compact = writeColumns(await execution());
     return {
       serverPid: process.pid,
       series: [
@@ -36,7 +38,15 @@ export const answer: Benchmark = {
           contenders: [
             working('execution and JSON', async () => JSON.stringify(await execution())),
             working('JSON of the same as lists', () => Promise.resolve(JSON.stringify(lists))),
+            working('execution and the compact form', async () => writeColumns(await execution())),
             working('execution alone', execution),
+          ],
+        },
+        {
+          name: 'reading it',
+          contenders: [
+            working('typed arrays on the compact form', () => Promise.resolve(layColumns(compact))),
+            working('JSON.parse', () => Promise.resolve(JSON.parse(json))),
           ],
         },
       ],
@@ -53,6 +63,20 @@ function working(name: string, work: () => Promise<unknown>): Contender {
     points: CHARTS * BUCKETS,
     prepare: () => async () => void (await work()),
   };
+}
+
+/** As a browser does: a view on each column, and the JSON. */
+function layColumns(body: Buffer): { answer: unknown; columns: Float64Array[] } {
+  const view = new DataView(body.buffer, body.byteOffset, body.byteLength);
+  const columns: Float64Array[] = [];
+  let at = 8 + view.getUint32(4, true);
+  const answer: unknown = JSON.parse(body.toString('utf8', 8, at));
+  while (at < body.length) {
+    const entries = view.getUint32(at + 4, true);
+    columns.push(new Float64Array(body.buffer, body.byteOffset + at + 8, entries));
+    at += 8 + 8 * entries;
+  }
+  return { answer, columns };
 }
 
 function makeChart(_: unknown, index: number): Chart {
