@@ -61,6 +61,25 @@ function url(name: string, protocols: string[], options: Options & { origin?: bo
   return found;
 }
 
+export type Registration = { mode: 'open' | 'invite' | 'closed' } | { mode: 'domain'; domains: string[] };
+
+function registration(name: string, options: Options) {
+  const found: Variable<Registration | undefined> = {
+    ...variable(name, 'text', '', 'open, invite, domain:…, closed', options, () => undefined),
+    defaultText: '`open` on this machine alone, else `invite`',
+    parse(value) {
+      if (!value) return undefined;
+      if (value === 'open' || value === 'invite' || value === 'closed') return { mode: value };
+      const domains = /^domain:(.+)$/.exec(value)?.[1]?.toLowerCase().split(',');
+      const isDomain = (one: string) => /^(?!-)[a-z0-9-]+(\.[a-z0-9-]+)+$/.test(one);
+      if (!domains?.every((one) => isDomain(one.trim())))
+        throw new Error('expected open, invite, closed, or domain: and domains with commas between them');
+      return { mode: 'domain', domains: domains.map((one) => one.trim()) };
+    },
+  };
+  return found;
+}
+
 function origins(name: string, options: Options) {
   return variable(name, 'list of origins', '', 'separated by commas', options, (value) =>
     value
@@ -172,6 +191,15 @@ export const variables = {
     expected: 'up to 64 letters, digits and _ : . -',
     description: 'What every channel in Redis begins with, so that installations can share one.',
   }),
+  registration: registration('RUNTIDE_REGISTRATION', {
+    description:
+      'Who may make an account: `open` (anybody), `invite` (whoever has an invitation), `domain:example.org,example.com` (verified addresses there, or an invitation), `closed`.',
+  }),
+  authSecret: secret('RUNTIDE_AUTH_SECRET', {
+    minLength: 32,
+    description:
+      'Signs the cookies of sessions, and encrypts second factors and signing keys. The same for all processes on one database; with another one everybody is signed out.',
+  }),
   sessionDays: integer('RUNTIDE_SESSION_DAYS', {
     default: 30,
     min: 1,
@@ -196,8 +224,9 @@ export const variables = {
 
 type Parsed = { [Key in keyof typeof variables]: ReturnType<(typeof variables)[Key]['parse']> };
 
-export interface Config extends Parsed {
+export interface Config extends Omit<Parsed, 'registration'> {
   dataDir: string;
+  registration: Registration;
   /** Listening on this machine alone. */
   loopback: boolean;
   /** Where this user's programs find the keys of servers. */
@@ -245,6 +274,7 @@ export function parseConfig(environment: Environment): Config {
   return {
     ...parsed,
     loopback,
+    registration: parsed.registration ?? { mode: loopback ? 'open' : 'invite' },
     // In .env no shell puts the home in.
     dataDir: resolve(parsed.dataDir.replace(/^~(?=\/|$)/, () => home)),
     credentialsPath: join(environment.XDG_CONFIG_HOME || join(home, '.config'), 'runtide', 'credentials.json'),

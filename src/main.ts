@@ -3,9 +3,8 @@
 import { join } from 'node:path';
 import pino from 'pino';
 import { createAccessChanges } from './access/changes.ts';
-import { createApiKey, ensureOwner, isKeyUsable, type Owner } from './access/first-start.ts';
+import { createApiKey, ensureOwner, findOwner, isKeyUsable, type Owner } from './access/first-start.ts';
 import { readCredential, readCredentials, writeCredential } from './access/credentials-file.ts';
-import { createSignInLink } from './access/sign-in.ts';
 import type { Bus } from './bus/bus.ts';
 import { createInProcessBus } from './bus/in-process.ts';
 import { createRedisBus } from './bus/redis.ts';
@@ -19,6 +18,8 @@ import { createPrisma, type Db } from './db/prisma.ts';
 import { watchDatabase } from './db/watchdog.ts';
 import { RuntideError } from './errors.ts';
 import { openHttpServer } from './http/server.ts';
+import { createSetUpLink, createSignInLink } from './identity/links.ts';
+import { requireSecret } from './identity/secret.ts';
 import { startFolding } from './metrics/fold/folding.ts';
 import { createPressure } from './metrics/fold/pressure.ts';
 import { createFeeds } from './live/feeds.ts';
@@ -66,8 +67,10 @@ async function serve(config: Config): Promise<void> {
     const lock = await lockDataFolder(config.dataDir, { url: url(config.port) });
     stops.push(() => lock.release());
     stopping.signal.throwIfAborted();
+    const authSecret = config.authSecret ?? generatedSecret(config.dataDir, 'auth-secret');
     const http = await openHttpServer({
       ...config,
+      authSecret,
       allowedOrigins: [...config.allowedOrigins, ...(config.publicUrl ? [config.publicUrl] : [])],
       metricsToken: config.metricsToken ?? generatedSecret(config.dataDir, 'metrics-token'),
       secure: config.publicUrl?.startsWith('https:') ?? false,
@@ -86,6 +89,7 @@ async function serve(config: Config): Promise<void> {
     stops.push(() => pool.end());
     stops.push(() => db.$disconnect());
     stops.push(watchDatabase(pool, log));
+    await requireSecret(db, authSecret);
 
     const bus = createBus(config, log);
     const changes = createAccessChanges({ pool, bus, log });
@@ -106,9 +110,8 @@ async function serve(config: Config): Promise<void> {
     // The server stops before what it stands on.
     stops.push(() => http.close());
 
-    const owner = await ensureOwner(db, config.userName);
     // The key is there before anyone can find the server ready.
-    const greeting = await welcome(config, db, owner, url(http.port), localAddress(config, http.port));
+    const greeting = await welcome(config, db, url(http.port), localAddress(config, http.port));
     stopping.signal.throwIfAborted();
     const places = createRunPlaces(db);
     const address = () => url(http.port);
@@ -150,21 +153,29 @@ function createBus({ redisUrl, redisPrefix }: Config, log: Log): Bus {
 }
 
 /** What a person needs next. On loopback there is no form to fill in: a link signs in, and programs find a key. */
-async function welcome(config: Config, db: Db, owner: Owner, url: string, localUrl: string): Promise<string> {
+async function welcome(config: Config, db: Db, url: string, localUrl: string): Promise<string> {
   const lines = [`Runtide ${version} is running.`, '', `  Dashboard  ${url}/app/`];
-  if (config.loopback) {
-    lines.push(`  Sign in    ${await signInUrl(db, owner, url)}`);
-    lines.push('             (good once, for 15 minutes; `npm run open` prints another)');
-  } else lines.push('  Sign in    by the link that `npm run open` prints (in a container: `node src/main.ts open`)');
+  const owner = config.loopback ? await ensureOwner(db, config.userName) : await findOwner(db);
+  if (config.loopback || !owner) {
+    const [what, link, how] = await entranceOf(db, owner, url);
+    lines.push(`  ${what.padEnd(9)}  ${link}`, `             (${how}; \`npm run open\` prints another)`);
+  }
   lines.push(`  GraphiQL   ${url}/graphql`);
-  if (config.loopback) lines.push(`  API key    ${await ensureLocalKey(config, db, owner, [url, localUrl])}`);
+  if (config.loopback && owner) lines.push(`  API key    ${await ensureLocalKey(config, db, owner, [url, localUrl])}`);
   else lines.push('  API key    `npm run key` prints one (in a container: `node src/main.ts key`)');
   lines.push(`  Data       ${config.databaseUrl ? 'in the database of DATABASE_URL' : config.dataDir}`, '');
   return lines.join('\n');
 }
 
-async function signInUrl(db: Db, owner: Owner, url: string): Promise<string> {
-  return `${url}/app/sign-in#${await createSignInLink(db, owner.userId)}`;
+/** By which whoever is at the machine gets in: what the link does, the link, and for how long. */
+async function entranceOf(db: Db, owner: Owner | null, url: string): Promise<[string, string, string]> {
+  if (owner)
+    return ['Sign in', `${url}/app/sign-in#${await createSignInLink(db, owner.userId)}`, 'good once, for 15 minutes'];
+  return [
+    'Set up',
+    `${url}/app/set-up#${await createSetUpLink(db)}`,
+    'makes the first account; good once, for 24 hours',
+  ];
 }
 
 /** Programs here ask for the address that they use: the one that people have, and the one where the server listens. */
@@ -203,13 +214,17 @@ async function withDatabase<Result>(
   }
 }
 
-async function withOwner<Result>(config: Config, work: (db: Db, owner: Owner) => Promise<Result>): Promise<Result> {
+/** Null: nobody has an account yet. */
+async function withOwner<Result>(
+  config: Config,
+  work: (db: Db, owner: Owner | null) => Promise<Result>,
+): Promise<Result> {
   return withDatabase(config, async (connectionString) => {
     await migrate(connectionString);
     const pool = createPool({ connectionString, size: 2, log: pino({ level: config.logLevel }, pino.destination(2)) });
     const db = createPrisma(pool, schemaOf(connectionString));
     try {
-      return await work(db, await ensureOwner(db, config.userName));
+      return await work(db, config.loopback ? await ensureOwner(db, config.userName) : await findOwner(db));
     } finally {
       await db.$disconnect();
       await pool.end();
@@ -234,11 +249,17 @@ const commands: Record<string, (config: Config, flags: string[]) => Promise<void
     const url = running?.url ?? addressOf(config, config.port);
     if (!running && !config.databaseUrl)
       throw new RuntideError('UNAVAILABLE', 'no server runs on this data folder: start one with `npm start`');
-    say(await withOwner(config, (db, owner) => signInUrl(db, owner, url)));
-    say('(good once, for 15 minutes)');
+    const [, link, how] = await withOwner(config, (db, owner) => entranceOf(db, owner, url));
+    say(link);
+    say(`(${how})`);
   },
   async key(config) {
-    say(await withOwner(config, (db, owner) => createApiKey(db, owner, 'made by npm run key')));
+    const key = await withOwner(config, async (db, owner) => {
+      if (!owner)
+        throw new RuntideError('CONFLICT', 'there is no account yet: `npm run open` prints the link to make one');
+      return createApiKey(db, owner, 'made by npm run key');
+    });
+    say(key);
   },
 };
 

@@ -31,6 +31,8 @@ test('with nothing set the server is for this machine alone', () => {
     publicUrl: undefined,
     allowedOrigins: [],
     dataDir: join(process.cwd(), '.runtide'),
+    authSecret: undefined,
+    registration: { mode: 'open' },
     databaseUrl: undefined,
     databasePoolSize: 10,
     tailLimitMb: 1024,
@@ -97,6 +99,13 @@ const accepted: Record<keyof typeof variables, [string, unknown][]> = {
     ['90', 90],
     ['36500', 36_500],
   ],
+  registration: [
+    ['open', { mode: 'open' }],
+    ['invite', { mode: 'invite' }],
+    ['closed', { mode: 'closed' }],
+    ['domain:Example.org, lab.example.com', { mode: 'domain', domains: ['example.org', 'lab.example.com'] }],
+  ],
+  authSecret: [['n8Xw_2pQ-rT5vZ1k-n8Xw_2pQ-rT5vZ1k', 'n8Xw_2pQ-rT5vZ1k-n8Xw_2pQ-rT5vZ1k']],
   sessionDays: [
     ['1', 1],
     ['365', 365],
@@ -130,6 +139,8 @@ const refused: Record<keyof typeof variables, string[]> = {
   redisUrl: ['cache:6379', 'http://cache'],
   redisPrefix: ['a b', 'x'.repeat(65)],
   auditDays: ['89', '36501', 'ever'],
+  registration: ['anybody', 'domain:', 'domain:example', 'domain:a b.org', 'OPEN'],
+  authSecret: ['short', 'change-me-change-me-change-me-change-me'],
   sessionDays: ['0', '366'],
   metricsToken: [
     'short',

@@ -8,7 +8,7 @@ const layers = [
   ['generated', 'errors.ts', 'version.ts'],
   ['config.ts'],
   ['db', 'bus', 'objects'],
-  ['access', 'runs', 'workspaces', 'metrics', 'live', 'media', 'artifacts', 'console'],
+  ['access', 'identity', 'runs', 'workspaces', 'metrics', 'live', 'media', 'artifacts', 'console'],
   ['schema', 'http', 'rest'],
   ['main.ts'],
 ];

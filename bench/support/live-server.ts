@@ -61,6 +61,8 @@ const http = await openHttpServer({
   port: 0,
   allowedOrigins: [],
   sessionDays: 1,
+  registration: { mode: 'open' },
+  authSecret: 'secret-of-the-bench-and-nobody-else',
   metricsToken: 'none',
   secure: false,
 });

@@ -7,6 +7,7 @@ import type { Prisma } from '../generated/prisma/client.ts';
 import type { Access, From } from './access.ts';
 
 export type AuditAction =
+  | 'account.create'
   | 'session.create'
   | 'session.delete'
   | 'workspace.create'
@@ -99,7 +100,7 @@ export async function recordActBySql(client: pg.PoolClient, actor: Access | Acto
 export async function recordSession(
   tx: Prisma.TransactionClient,
   action: 'session.create' | 'session.delete',
-  { userId, sessionId, from }: { userId: string; sessionId: string; from: From },
+  { userId, sessionId, from, by }: { userId: string; sessionId: string; from: From; by: string },
 ): Promise<void> {
   const { name, memberships } = await tx.user.findUniqueOrThrow({
     where: { id: userId },
@@ -108,7 +109,7 @@ export async function recordSession(
   const actor: Actor = { userId, name, credential: { kind: 'session', id: sessionId }, from };
   const target = { type: 'SESSION' as const, id: sessionId, name };
   const places = memberships.length > 0 ? memberships : [{ workspaceId: null }];
-  for (const { workspaceId } of places) await recordAct(tx, actor, { action, workspaceId, target });
+  for (const { workspaceId } of places) await recordAct(tx, actor, { action, workspaceId, target, details: { by } });
 }
 
 function rowOf({ userId, name, credential, from }: Access | Actor, { action, workspaceId, target, details }: Act) {

@@ -95,12 +95,13 @@ async function apiKey(db: Db, { authorization }: Presented): Promise<Known | nul
     where: { secretHash: hashToken(token) },
     include: {
       workspace: { select: { deletedAt: true } },
-      user: { select: { name: true, memberships: { select: { workspaceId: true, role: true } } } },
+      user: { select: { name: true, suspendedAt: true, memberships: { select: { workspaceId: true, role: true } } } },
       serviceAccount: { select: { name: true } },
     },
   });
   if (!found || found.revokedAt) throw unauthenticated('the API key is unknown or was revoked: make a new one');
   if (!found.enabled) throw unauthenticated('the API key is disabled: whoever administers the workspace can enable it');
+  if (found.user?.suspendedAt) throw unauthenticated('the account that the API key belongs to is suspended');
   if (found.workspace.deletedAt) throw unauthenticated('the workspace of the API key was deleted');
   const { id, workspaceId, userId, user, serviceAccount, expiresAt } = found;
   // A key can do no more than the person whose it is. A service account administers at the most what its keys name.
@@ -121,17 +122,18 @@ async function session(db: Db, { sessionToken }: Presented): Promise<Known | nul
   // An old cookie is not an error: the page asks to sign in again.
   if (!isToken('session', sessionToken)) return null;
   const found = await db.session.findUnique({
-    where: { tokenHash: hashToken(sessionToken) },
+    where: { tokenHash: hashToken(sessionToken).toString('hex') },
     include: {
       user: {
         select: {
           name: true,
+          suspendedAt: true,
           memberships: { where: { workspace: { deletedAt: null } }, orderBy: { createdAt: 'asc' } },
         },
       },
     },
   });
-  if (!found) return null;
+  if (!found || found.user.suspendedAt) return null;
   const { id, userId, user, expiresAt } = found;
   return {
     credential: { kind: 'session', id, expiresAt },

@@ -1,5 +1,5 @@
-// What a new database begins with: a person, who owns the workspace `personal`. And the key by which programs on this
-// machine log without being configured.
+// What a new database begins with on a machine of one's own: a person, who owns the workspace `personal` and administers
+// the server. And the key by which programs on this machine log without being configured.
 import { v7 as uuidv7 } from 'uuid';
 import type { Db } from '../db/prisma.ts';
 import type { Scope } from './access.ts';
@@ -21,7 +21,7 @@ export async function ensureOwner(db: Db, name: string): Promise<Owner> {
     await tx.$executeRaw`SELECT pg_advisory_xact_lock(hashtext('runtide first start'))`;
     const user =
       (await tx.user.findFirst({ select: { id: true }, orderBy: [{ createdAt: 'asc' }, { id: 'asc' }] })) ??
-      (await tx.user.create({ data: { id: uuidv7(), name, email: 'owner@localhost' } }));
+      (await tx.user.create({ data: { id: uuidv7(), name, email: 'owner@localhost', isAdmin: true } }));
     const found = await tx.membership.findFirst({
       where: { userId: user.id, role: 'OWNER', workspace: { deletedAt: null } },
       orderBy: [{ createdAt: 'asc' }, { workspaceId: 'asc' }],
@@ -33,6 +33,15 @@ export async function ensureOwner(db: Db, name: string): Promise<Owner> {
     await tx.workspace.create({ data: { id: workspaceId, slug, name: 'Personal' } });
     await tx.membership.create({ data: { workspaceId, userId: user.id, role: 'OWNER' } });
     return { userId: user.id, workspaceId };
+  });
+}
+
+/** Whoever was here first, and still owns something; null: nobody. */
+export async function findOwner(db: Db): Promise<Owner | null> {
+  return db.membership.findFirst({
+    where: { role: 'OWNER', workspace: { deletedAt: null }, user: { suspendedAt: null } },
+    orderBy: [{ user: { createdAt: 'asc' } }, { createdAt: 'asc' }, { workspaceId: 'asc' }],
+    select: { userId: true, workspaceId: true },
   });
 }
 

@@ -3,6 +3,8 @@
 export const limits = {
   /** Bytes of one HTTP body or WebSocket message. */
   bodyBytes: 16 * 1024 * 1024,
+  /** Bytes of a body of /api/auth/. */
+  identityBytes: 16 * 1024,
   /** Columns in one body of the compact form (src/http/columns.ts). */
   bodyColumns: 65_536,
   /** Points in one batch. */

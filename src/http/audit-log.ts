@@ -5,16 +5,16 @@ import { notFound, requireAccess } from '../access/access.ts';
 import type { Authenticator } from '../access/authenticate.ts';
 import type { Engines } from '../schema/context.ts';
 import { exportAuditLog } from '../workspaces/audit-log.ts';
-import { presentedBy } from './credentials.ts';
+import type { Credentials } from './credentials.ts';
 
 export async function sendAuditLog(
   engines: Engines,
-  authenticator: Authenticator,
+  { authenticator, credentials }: { authenticator: Authenticator; credentials: Credentials },
   request: IncomingMessage,
   response: ServerResponse,
   trusted: boolean,
 ): Promise<void> {
-  const access = requireAccess(await authenticator.authenticate(presentedBy(request, trusted)));
+  const access = requireAccess(await authenticator.authenticate(credentials.presentedBy(request, trusted)));
   const slug = /^\/api\/audit-log\/([^/?]+)\.jsonl(?:\?|$)/.exec(request.url ?? '')?.[1];
   if (slug === undefined) throw notFound('audit log: ask for /api/audit-log/<slug of the workspace>.jsonl');
   const pages = await exportAuditLog(engines, access, slug);

@@ -1,46 +1,40 @@
-// Reads what a request carries, and writes and takes back the session's cookie.
+// Reads what a request carries: its credentials, and where it comes from.
 import type { IncomingMessage } from 'node:http';
 import type { From } from '../access/access.ts';
 import type { Presented } from '../access/authenticate.ts';
 
-export function presentedBy(request: IncomingMessage, trusted: boolean): Presented {
+export interface Credentials {
+  presentedBy(request: IncomingMessage, trusted: boolean): Presented;
+  fromOf(request: IncomingMessage): From;
+}
+
+export function createCredentials({ cookieName }: { cookieName: string }): Credentials {
   return {
-    authorization: request.headers.authorization,
-    // A page that is not on the list cannot use its visitor's session.
-    sessionToken: trusted ? sessionTokenOf(request) : undefined,
-    from: fromOf(request),
+    presentedBy: (request, trusted) => ({
+      authorization: request.headers.authorization,
+      // A page that is not on the list cannot use its visitor's session.
+      sessionToken: trusted ? sessionTokenOf(request, cookieName) : undefined,
+      from: fromOf(request),
+    }),
+    fromOf,
   };
 }
 
 /** Characters of what a client says that it is. */
 const MOST_USER_AGENT = 500;
 
-export function fromOf({ socket, headers }: IncomingMessage): From {
+function fromOf({ socket, headers }: IncomingMessage): From {
   return {
     address: socket.remoteAddress ?? null,
     userAgent: headers['user-agent']?.slice(0, MOST_USER_AGENT) ?? null,
   };
 }
 
-export function sessionTokenOf(request: IncomingMessage): string | undefined {
-  const wanted = cookieName(request);
+/** The cookie is `<token>.<signature>`. The signature says nothing here: the token's 256 random bits are looked up. */
+function sessionTokenOf(request: IncomingMessage, cookieName: string): string | undefined {
   for (const part of request.headers.cookie?.split(';') ?? []) {
     const [name, value] = part.trim().split('=', 2);
-    if (name === wanted && value) return value;
+    if (name === cookieName && value) return /^\w+/.exec(value)?.[0];
   }
   return undefined;
-}
-
-export function sessionCookie(request: IncomingMessage, token: string, expiresAt: Date, secure: boolean): string {
-  return `${cookieName(request)}=${token}; Path=/; HttpOnly; SameSite=Lax; Expires=${expiresAt.toUTCString()}${secure ? '; Secure' : ''}`;
-}
-
-export function endedSessionCookie(request: IncomingMessage, secure: boolean): string {
-  return sessionCookie(request, '', new Date(0), secure);
-}
-
-/** Browsers give a host's cookies to all of its ports: two servers on one machine would sign one another out. */
-function cookieName({ headers }: IncomingMessage): string {
-  const port = /:(\d+)$/.exec(headers.host ?? '')?.[1];
-  return port === undefined ? 'runtide_session' : `runtide_session_${port}`;
 }

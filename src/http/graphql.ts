@@ -12,7 +12,6 @@ import { schema } from '../schema/schema.ts';
 import { readOperationBody } from './body.ts';
 import { COLUMNS_TYPE } from './columns.ts';
 import { checkCost } from './cost.ts';
-import { presentedBy } from './credentials.ts';
 import { readDocument } from './documents.ts';
 import type { GraphiQL } from './graphiql.ts';
 import type { OpenStream, OpenStreams } from './open-streams.ts';
@@ -32,7 +31,7 @@ export interface GraphQLOverHttp {
 
 export function createGraphQLOverHttp(
   engines: Engines,
-  { authenticator, openStreams, live, slowStreamMs }: Edge,
+  { authenticator, credentials, openStreams, live, slowStreamMs }: Edge,
   graphiql: GraphiQL,
 ): GraphQLOverHttp {
   const { log } = engines;
@@ -63,7 +62,7 @@ export function createGraphQLOverHttp(
         // Read here, within bounds.
         const body = request.method === 'POST' ? await readOperationBody(request) : null;
         checkQuery(body ? body.params.query : new URL(request.url ?? '', 'http://here').searchParams.get('query'));
-        const presented = presentedBy(request, trusted);
+        const presented = credentials.presentedBy(request, trusted);
         const access = await authenticator.authenticate(presented);
         const context: Context = { ...engines, access, requestId, ...(body?.columns ? { columns: body.columns } : {}) };
         if (body && (await answerPlainly(request, response, body.params, context))) return;

@@ -6,16 +6,16 @@ import { fileURLToPath } from 'node:url';
 import sirv from 'sirv';
 import { type Authenticator, createAuthenticator } from '../access/authenticate.ts';
 import { limits } from '../access/limits.ts';
-import { signInByLink, signOut } from '../access/sign-in.ts';
-import { RuntideError } from '../errors.ts';
+import { createIdentity, type Identity } from '../identity/identity.ts';
+import type { Registration } from '../config.ts';
 import type { FoldCounts } from '../metrics/fold/folding.ts';
 import type { Engines } from '../schema/context.ts';
 import { sendAuditLog } from './audit-log.ts';
-import { readJsonObject } from './body.ts';
-import { endedSessionCookie, fromOf, sessionCookie, sessionTokenOf } from './credentials.ts';
+import { createCredentials, type Credentials } from './credentials.ts';
 import { codingsOf } from './encoding.ts';
 import { createGraphiQL } from './graphiql.ts';
 import { createGraphQLOverHttp } from './graphql.ts';
+import { answerIdentity } from './identity.ts';
 import { listen, type OnUpgrade } from './listen.ts';
 import { createOpenStreams, type OpenStreams } from './open-streams.ts';
 import { createOrigins } from './origins.ts';
@@ -29,6 +29,9 @@ export interface HttpOptions {
   port: number;
   allowedOrigins: readonly string[];
   sessionDays: number;
+  registration: Registration;
+  /** Signs cookies, encrypts second factors and signing keys. */
+  authSecret: string;
   metricsToken: string;
   /** Cookies go over TLS alone. */
   secure: boolean;
@@ -51,6 +54,7 @@ export interface HttpServer {
 /** What GraphQL over HTTP and over WebSocket have in common. */
 export interface Edge {
   authenticator: Authenticator;
+  credentials: Credentials;
   openStreams: OpenStreams;
   live: SharedResults;
   slowStreamMs: number;
@@ -127,7 +131,9 @@ export async function openHttpServer(options: HttpOptions): Promise<HttpServer> 
       openStreams = createOpenStreams(authenticator);
       const live = createSharedResults(engines, stringify);
       const slowStreamMs = options.slowStreamMs ?? limits.slowStreamMs;
-      const edge = { authenticator, openStreams, live, slowStreamMs };
+      const identity = createIdentity(engines, { ...options, url: engines.url(), secret: options.authSecret });
+      const credentials = createCredentials(identity);
+      const edge = { authenticator, credentials, openStreams, live, slowStreamMs };
       sockets = createGraphQLOverWebSocket(engines, {
         ...edge,
         origins,
@@ -135,7 +141,7 @@ export async function openHttpServer(options: HttpOptions): Promise<HttpServer> 
         turnMs: options.socketTurnMs ?? SOCKET_TURN_MS,
       });
       const prometheus = createPrometheus(engines, { sockets: sockets.sockets, live: live.counts });
-      routes = servingRoutes(options, engines, edge, prometheus);
+      routes = servingRoutes(options, engines, edge, identity, prometheus);
     },
     paths: () => [...Object.keys(routes.exact), ...Object.keys(routes.below)],
     close: () => (closing ??= close()),
@@ -193,28 +199,28 @@ const startingRoutes: Routes = {
   },
 };
 
-function servingRoutes(options: HttpOptions, engines: Engines, edge: Edge, prometheus: Prometheus): Routes {
-  const { db, pool, folding, log } = engines;
+function servingRoutes(
+  options: HttpOptions,
+  engines: Engines,
+  edge: Edge,
+  identity: Identity,
+  prometheus: Prometheus,
+): Routes {
+  const { pool, folding, log, url } = engines;
   const graphiql = createGraphiQL((error) => log.error({ err: error }, 'GraphiQL could not be shown'));
   const graphql = createGraphQLOverHttp(engines, edge, graphiql);
   const dashboard = serveDashboard();
   const redirect: Handler = (_, response) => void response.writeHead(302, { location: '/app/' }).end();
 
-  /** A route that answers JSON, and errors as they are answered everywhere. */
-  const json =
-    (work: (request: IncomingMessage, response: ServerResponse, about: About) => Promise<object>): Handler =>
+  /** What is thrown is answered as everywhere. */
+  const presenting =
+    (work: Handler): Handler =>
     async (request, response, about) => {
       try {
-        if (request.method !== 'POST') {
-          const error = new RuntideError('INVALID_INPUT', 'send this as a POST');
-          sendJson(response.setHeader('allow', 'POST'), 405, {
-            errors: [presentThrown(error, about.requestId, log).error],
-          });
-          return;
-        }
-        if (!about.trusted) throw new RuntideError('FORBIDDEN', 'this origin is not in RUNTIDE_ALLOWED_ORIGINS');
-        sendJson(response, 200, await work(request, response, about));
+        await work(request, response, about);
       } catch (thrown) {
+        // Cut off in the middle, so that half an answer is not taken for a whole one.
+        if (response.headersSent) throw thrown;
         const { status, error } = presentThrown(thrown, about.requestId, log);
         sendJson(response, status, { errors: [error] });
       }
@@ -241,33 +247,14 @@ function servingRoutes(options: HttpOptions, engines: Engines, edge: Edge, prome
         }
         response.writeHead(200, { 'content-type': prometheus.contentType }).end(await prometheus.read());
       }),
-      '/api/auth/sign-in-link': json(async (request, response) => {
-        const { token } = await readJsonObject(request, 10_000);
-        const { sessionToken, expiresAt } = await signInByLink(db, typeof token === 'string' ? token : '', {
-          ...fromOf(request),
-          sessionDays: options.sessionDays,
-        });
-        response.setHeader('set-cookie', sessionCookie(request, sessionToken, expiresAt, options.secure));
-        return { expiresAt };
-      }),
-      '/api/auth/sign-out': json(async (request, response) => {
-        const sessionToken = sessionTokenOf(request);
-        if (sessionToken) await signOut(engines, sessionToken, fromOf(request));
-        response.setHeader('set-cookie', endedSessionCookie(request, options.secure));
-        return { signedOut: true };
-      }),
     },
     below: {
-      '/api/audit-log/': reading(async (request, response, { requestId, trusted }) => {
-        try {
-          await sendAuditLog(engines, edge.authenticator, request, response, trusted);
-        } catch (thrown) {
-          // Cut off in the middle, so that half a log is not taken for a whole one.
-          if (response.headersSent) throw thrown;
-          const { status, error } = presentThrown(thrown, requestId, log);
-          sendJson(response, status, { errors: [error] });
-        }
-      }),
+      '/api/auth/': presenting((request, response, { trusted }) =>
+        answerIdentity({ identity, credentials: edge.credentials, url }, request, response, trusted),
+      ),
+      '/api/audit-log/': reading(
+        presenting((request, response, { trusted }) => sendAuditLog(engines, edge, request, response, trusted)),
+      ),
       '/app/': reading(dashboard),
       '/graphiql/': reading((request, response) => graphiql.handle(request, response)),
     },

@@ -14,7 +14,6 @@ import type { Context, Engines } from '../schema/context.ts';
 import { schema } from '../schema/schema.ts';
 import { Client, Connection, type Around } from './connection.ts';
 import { checkCost } from './cost.ts';
-import { presentedBy } from './credentials.ts';
 import { readDocument } from './documents.ts';
 import { Operation, type Results } from './operations.ts';
 import type { Origins } from './origins.ts';
@@ -51,7 +50,7 @@ export function createGraphQLOverWebSocket(
   edge: Edge & { origins: Origins; stringify: Stringify; turnMs: number },
 ): GraphQLOverWebSocket {
   const { log } = engines;
-  const { authenticator, openStreams, live, slowStreamMs, origins, stringify, turnMs } = edge;
+  const { authenticator, credentials, openStreams, live, slowStreamMs, origins, stringify, turnMs } = edge;
   const connections = new Set<Connection>();
   const around: Around = { ends: ENDS, present: (thrown) => presentThrown(thrown, uuidv7(), log).error };
   const wss = new WebSocketServer<typeof Client>({
@@ -91,7 +90,7 @@ export function createGraphQLOverWebSocket(
       if (authorization != null && typeof authorization !== 'string')
         throw new RuntideError('UNAUTHENTICATED', 'send connectionParams { authorization: "Bearer <key>" }');
       connection.presented = {
-        ...presentedBy(request, origins.allows(request)),
+        ...credentials.presentedBy(request, origins.allows(request)),
         ...(authorization == null ? {} : { authorization }),
       };
       const access = await authenticator.authenticate(connection.presented);

@@ -1,12 +1,13 @@
 // Invitations: a link by which whoever has it joins a workspace once. It is returned to who invites, and hashed here.
 import { v7 as uuidv7 } from 'uuid';
 import { type Access, notFound, type Role } from '../access/access.ts';
-import { recordAct } from '../access/audit.ts';
+import { type Actor, recordAct } from '../access/audit.ts';
 import type { AccessChanges } from '../access/changes.ts';
 import { isAtLeast, requirePermission, requirePerson } from '../access/permissions.ts';
 import { hashToken, isToken, makeToken } from '../access/token.ts';
 import type { Db } from '../db/prisma.ts';
 import { invalidInput, RuntideError } from '../errors.ts';
+import type { Prisma } from '../generated/prisma/client.ts';
 import { isId } from '../runs/text.ts';
 import { requireGiving } from './members.ts';
 import { requireWorkspaceId } from './workspace.ts';
@@ -86,52 +87,68 @@ export async function acceptInvitation(
   token: string,
 ): Promise<{ workspaceId: string; role: Role }> {
   const userId = requirePerson(access, 'invitation.accept');
-  const tokenHash = isToken('invitation', token) ? hashToken(token) : null;
   const joined = await db.$transaction(async (tx) => {
-    const found = tokenHash
-      ? await tx.invitation.findFirst({
-          where: { tokenHash, revokedAt: null, workspace: { deletedAt: null } },
-          include: { createdBy: { select: { memberships: { select: { workspaceId: true, role: true } } } } },
-        })
-      : null;
-    if (!found)
-      throw new RuntideError(
-        'NOT_FOUND',
-        'there is no such invitation: it was revoked, or the link was cut or mistyped; ask for a new one',
-        { field: 'token' },
-      );
-    const { id, workspaceId, role, email, createdBy } = found;
-    const refuse = (why: string) =>
-      new RuntideError('CONFLICT', `the invitation ${why}: ask for a new one`, { field: 'token' });
-    if (found.acceptedAt) throw refuse('was used already');
-    if (found.expiresAt <= new Date()) throw refuse(`has expired, at ${found.expiresAt.toISOString()}`);
     const user = await tx.user.findUniqueOrThrow({ where: { id: userId }, select: { name: true, email: true } });
-    if (email !== null && email !== user.email.toLowerCase())
-      throw new RuntideError('FORBIDDEN', 'the invitation is for another address than that of your account', {
-        field: 'token',
-      });
-    // Whoever was removed, or is less than they were, cannot have left a door open.
-    const inviter = createdBy?.memberships.find((one) => one.workspaceId === workspaceId)?.role ?? 'VIEWER';
-    if (createdBy && !(isAtLeast(inviter, 'ADMIN') && isAtLeast(inviter, role)))
-      throw refuse('was sent by somebody who may no longer invite');
-    const { count } = await tx.invitation.updateMany({
-      where: { id, acceptedAt: null, revokedAt: null },
-      data: { acceptedAt: new Date() },
-    });
-    if (count === 0) throw refuse('was used already');
-    const members = await tx.membership.createMany({ data: [{ workspaceId, userId, role }], skipDuplicates: true });
-    if (members.count === 0)
-      throw new RuntideError('CONFLICT', 'you are a member of this workspace already', { field: 'token' });
-    await recordAct(tx, access, {
-      action: 'invitation.accept',
-      workspaceId,
-      target: { type: 'USER', id: userId, name: user.name },
-      details: { role, invitationId: id },
-    });
-    return { workspaceId, role };
+    return joinByInvitation(tx, access, { ...user, userId }, token);
   });
   changes.announce();
   return joined;
+}
+
+export async function joinByInvitation(
+  tx: Prisma.TransactionClient,
+  actor: Access | Actor,
+  { userId, name, email }: { userId: string; name: string; email: string },
+  token: string,
+): Promise<{ workspaceId: string; role: Role }> {
+  const { id, workspaceId, role } = await findInvitation(tx, token, email);
+  const { count } = await tx.invitation.updateMany({
+    where: { id, acceptedAt: null, revokedAt: null },
+    data: { acceptedAt: new Date() },
+  });
+  if (count === 0) throw refuse('was used already');
+  const members = await tx.membership.createMany({ data: [{ workspaceId, userId, role }], skipDuplicates: true });
+  if (members.count === 0)
+    throw new RuntideError('CONFLICT', 'you are a member of this workspace already', { field: 'token' });
+  await recordAct(tx, actor, {
+    action: 'invitation.accept',
+    workspaceId,
+    target: { type: 'USER', id: userId, name },
+    details: { role, invitationId: id },
+  });
+  return { workspaceId, role };
+}
+
+/** One that somebody with that address may follow now; else throws why not. */
+export async function findInvitation(db: Pick<Db, 'invitation'>, token: string, address: string) {
+  const found = isToken('invitation', token)
+    ? await db.invitation.findFirst({
+        where: { tokenHash: hashToken(token), revokedAt: null, workspace: { deletedAt: null } },
+        include: { createdBy: { select: { memberships: { select: { workspaceId: true, role: true } } } } },
+      })
+    : null;
+  if (!found)
+    throw new RuntideError(
+      'NOT_FOUND',
+      'there is no such invitation: it was revoked, or the link was cut or mistyped; ask for a new one',
+      { field: 'token' },
+    );
+  const { workspaceId, role, email, createdBy } = found;
+  if (found.acceptedAt) throw refuse('was used already');
+  if (found.expiresAt <= new Date()) throw refuse(`has expired, at ${found.expiresAt.toISOString()}`);
+  if (email !== null && email !== address.toLowerCase())
+    throw new RuntideError('FORBIDDEN', 'the invitation is for another address than that of your account', {
+      field: 'token',
+    });
+  // Whoever was removed, or is less than they were, cannot have left a door open.
+  const inviter = createdBy?.memberships.find((one) => one.workspaceId === workspaceId)?.role ?? 'VIEWER';
+  if (createdBy && !(isAtLeast(inviter, 'ADMIN') && isAtLeast(inviter, role)))
+    throw refuse('was sent by somebody who may no longer invite');
+  return found;
+}
+
+function refuse(why: string): RuntideError {
+  return new RuntideError('CONFLICT', `the invitation ${why}: ask for a new one`, { field: 'token' });
 }
 
 function inDays(days: number): Date {

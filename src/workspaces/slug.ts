@@ -1,4 +1,6 @@
 // What a workspace may be called in addresses.
+import { randomBytes } from 'node:crypto';
+import type { Db } from '../db/prisma.ts';
 import { invalidInput } from '../errors.ts';
 
 const FORM = /^[a-z0-9]+(?:-[a-z0-9]+)*$/;
@@ -22,6 +24,10 @@ export function checkSlug(slug: string, field: string): string {
   return slug;
 }
 
+export function isReserved(name: string): boolean {
+  return RESERVED.has(name);
+}
+
 /** A slug out of a name; empty when nothing of it can stand in one. */
 export function slugOf(name: string): string {
   const letters = name.normalize('NFKD').replace(/\p{M}/gu, '').toLowerCase();
@@ -29,4 +35,11 @@ export function slugOf(name: string): string {
     .replace(/[^a-z0-9]+/g, '-')
     .slice(0, MOST)
     .replace(/^-+|-+$/g, '');
+}
+
+/** A slug that nobody has, for who or what is called so. */
+export async function freeSlug(db: Pick<Db, 'workspace'>, name: string): Promise<string> {
+  const slug = slugOf(name) || 'workspace';
+  const isTaken = RESERVED.has(slug) || (await db.workspace.count({ where: { slug } })) > 0;
+  return isTaken ? `${slug.slice(0, MOST - 9)}-${randomBytes(4).toString('hex')}` : slug;
 }

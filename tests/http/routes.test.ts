@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type App, startApp } from '../support/app.ts';
 import { openHttpServer } from '../../src/http/server.ts';
 import { send } from '../support/send.ts';
+import { AUTH_SECRET } from '../support/secret.ts';
 
 const PAGE = 'https://pages.example.org';
 const BUILD = new URL('../../web/build/', import.meta.url);
@@ -204,6 +205,8 @@ test('a server that starts says 503 to everything', async () => {
     port: 0,
     allowedOrigins: [],
     sessionDays: 1,
+    registration: { mode: 'open' },
+    authSecret: AUTH_SECRET,
     metricsToken: 'token-of-the-tests',
     secure: false,
   });

@@ -6,7 +6,6 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { WebSocket } from 'ws';
 import { limits } from '../../src/access/limits.ts';
 import { createApiKey } from '../../src/access/first-start.ts';
-import { createSignInLink, signInByLink } from '../../src/access/sign-in.ts';
 import { hashToken, makeToken } from '../../src/access/token.ts';
 import { type App, startApp } from '../support/app.ts';
 import { until } from '../support/client.ts';
@@ -18,6 +17,8 @@ import {
   type Socket,
   subscribe,
 } from '../support/socket.ts';
+import { makeSession } from '../support/people.ts';
+import { SESSION_COOKIE } from '../support/secret.ts';
 
 const PAGE = 'https://pages.example.org';
 
@@ -330,13 +331,11 @@ describe('who may connect', () => {
 
   test('the header of the upgrade counts as well, and so does the session of a page on the list', async () => {
     const { db } = app.engines;
-    const link = await createSignInLink(db, app.owner.userId);
-    const from = { address: null, userAgent: null, sessionDays: 1 };
-    const { sessionToken } = await signInByLink(db, link, from);
+    const sessionToken = await makeSession(db, app.owner.userId);
     const carried: Record<string, string>[] = [
       { authorization: `Bearer ${app.apiKey}` },
-      { cookie: `runtide_session_${new URL(app.url).port}=${sessionToken}`, origin: app.url },
-      { cookie: `a=b; runtide_session_${new URL(app.url).port}=${sessionToken}; c=d`, origin: PAGE },
+      { cookie: `${SESSION_COOKIE}=${sessionToken}`, origin: app.url },
+      { cookie: `a=b; ${SESSION_COOKIE}=${sessionToken}; c=d`, origin: PAGE },
     ];
     for (const headers of carried) {
       await using socket = await open({}, { headers });
@@ -363,12 +362,10 @@ describe('a credential that ends', () => {
       ['revoked', 'expired', 'narrowed', 'kept'].map((name) => createApiKey(db, app.owner, name)),
     );
     const [revoked, expired, narrowed, kept] = keys as [string, string, string, string];
-    const link = await createSignInLink(db, app.owner.userId);
-    const from = { address: null, userAgent: null, sessionDays: 1 };
-    const { sessionToken } = await signInByLink(db, link, from);
+    const sessionToken = await makeSession(db, app.owner.userId);
     const sockets = await Promise.all([
       ...keys.map((key) => watching({ authorization: `Bearer ${key}` })),
-      watching({}, { cookie: `runtide_session_${new URL(app.url).port}=${sessionToken}` }),
+      watching({}, { cookie: `${SESSION_COOKIE}=${sessionToken}` }),
     ]);
     const since = Date.now();
     const update = (secret: string, data: object) =>
@@ -376,7 +373,7 @@ describe('a credential that ends', () => {
     await update(revoked, { revokedAt: new Date() });
     await update(expired, { expiresAt: new Date() });
     await update(narrowed, { scopes: ['WRITE'] });
-    await db.session.delete({ where: { tokenHash: hashToken(sessionToken) } });
+    await db.session.delete({ where: { tokenHash: hashToken(sessionToken).toString('hex') } });
     const [ofRevoked, ofExpired, ofNarrowed, ofKept, ofSession] = sockets as [Socket, Socket, Socket, Socket, Socket];
     expect((await ofRevoked.closed).code).toBe(4403);
     expect((await ofExpired.closed).code).toBe(4403);

@@ -17,7 +17,6 @@ import {
   mustAs,
   type Person,
   type Place,
-  sessionAt,
 } from '../support/people.ts';
 import { startRedis } from '../support/redis.ts';
 import { removeHome, startServerProcess } from '../support/server-process.ts';
@@ -68,7 +67,7 @@ async function watch(url: string, credential: Credential): Promise<{ closed: Pro
 type Story = { name: string; credential: Credential; slug: string; revoke(): Promise<unknown> };
 
 /** Each credential as it is shown at `there`, and how it is ended at `here`. */
-async function stories(here: Place, there: Place): Promise<Story[]> {
+async function stories(here: Place): Promise<Story[]> {
   const { db } = here.engines;
   const owner = await makePerson(here, 'Olga');
   const people = (await Promise.all(
@@ -114,7 +113,7 @@ async function stories(here: Place, there: Place): Promise<Story[]> {
     { name: 'a key of somebody who is removed', credential: left.bearer, revoke: () => remove(keyed) },
     {
       name: 'a session that is signed out',
-      credential: sessionAt(there.url, signsOut.sessionToken),
+      credential: signsOut.session,
       revoke: () =>
         send(here.url, '/api/auth/sign-out', {
           method: 'POST',
@@ -124,12 +123,12 @@ async function stories(here: Place, there: Place): Promise<Story[]> {
     },
     {
       name: 'a membership that is ended',
-      credential: sessionAt(there.url, removed.sessionToken),
+      credential: removed.session,
       revoke: () => remove(removed),
     },
     {
       name: 'an account that is deleted, by hand in the database',
-      credential: sessionAt(there.url, deleted.sessionToken),
+      credential: deleted.session,
       revoke: () => db.user.delete({ where: { id: deleted.userId } }),
     },
   ].map((story) => ({ ...story, slug }));
@@ -155,7 +154,7 @@ test.each(['with Redis', 'without Redis', 'while Redis is down'])(
     const redis = mode === 'without Redis' ? null : await startRedis();
     if (redis) stops.push(() => redis.stop());
     const { here, there } = await startTwo(redis?.url);
-    const all = await stories(here, there);
+    const all = await stories(here);
     const sockets = await Promise.all(all.map(({ credential }) => watch(there.url, credential)));
     const kept = await makeKeyOf(here, await ownKey(here));
     const open = await watch(there.url, kept.bearer);

@@ -17,6 +17,7 @@ import { type GraphQLAnswer, must, request } from './client.ts';
 import { countSql } from './count-sql.ts';
 import { createDatabase } from './database.ts';
 import { silentLog } from './log.ts';
+import { AUTH_SECRET } from './secret.ts';
 
 export interface App extends AsyncDisposable {
   url: string;
@@ -71,6 +72,8 @@ export async function startApp(options: AppOptions = {}): Promise<App> {
     port: 0,
     allowedOrigins: options.allowedOrigins ?? [],
     sessionDays: 1,
+    registration: { mode: 'open' },
+    authSecret: AUTH_SECRET,
     metricsToken: 'token-of-the-tests',
     secure: false,
     ...(options.slowStreamMs === undefined ? {} : { slowStreamMs: options.slowStreamMs }),

@@ -4,6 +4,7 @@ import type { Role, Scope } from '../../src/access/access.ts';
 import { hashToken, makeKey, makeToken } from '../../src/access/token.ts';
 import type { Db } from '../../src/db/prisma.ts';
 import type { GraphQLAnswer } from './client.ts';
+import { cookieOf } from './secret.ts';
 
 /** A server, and its database. */
 export interface Place {
@@ -22,24 +23,19 @@ export interface Person {
   sessionToken: string;
 }
 
-export async function makePerson({ engines: { db }, url }: Place, name: string): Promise<Person> {
-  const userId = uuidv7();
-  const sessionToken = makeToken('session');
-  await db.user.create({ data: { id: userId, name, email: `${userId}@example.org` } });
-  await db.session.create({
-    data: {
-      id: uuidv7(),
-      userId,
-      tokenHash: hashToken(sessionToken),
-      expiresAt: new Date(Date.now() + 3_600_000),
-    },
-  });
-  return { userId, name, session: sessionAt(url, sessionToken), sessionToken };
+/** Returns the token that the cookie holds. */
+export async function makeSession(db: Db, userId: string): Promise<string> {
+  const token = makeToken('session');
+  const tokenHash = hashToken(token).toString('hex');
+  await db.session.create({ data: { id: uuidv7(), userId, tokenHash, expiresAt: new Date(Date.now() + 3_600_000) } });
+  return token;
 }
 
-/** The same session at another server: cookies are named after the port. */
-export function sessionAt(url: string, sessionToken: string): Credential {
-  return { cookie: `runtide_session_${new URL(url).port}=${sessionToken}` };
+export async function makePerson({ engines: { db } }: Place, name: string): Promise<Person> {
+  const userId = uuidv7();
+  await db.user.create({ data: { id: userId, name, email: `${userId}@example.org` } });
+  const sessionToken = await makeSession(db, userId);
+  return { userId, name, session: cookieOf(sessionToken), sessionToken };
 }
 
 export async function makeWorkspace(

@@ -5,6 +5,7 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { AUTH_SECRET } from './secret.ts';
 
 export interface ServerProcess {
   url: string;
@@ -58,6 +59,7 @@ export function serverEnv(home: string, env: Record<string, string> = {}): Recor
     HOME: home,
     RUNTIDE_DATA_DIR: join(home, 'data'),
     RUNTIDE_PORT: '0',
+    RUNTIDE_AUTH_SECRET: AUTH_SECRET,
     ...env,
   };
 }

@@ -1,0 +1,11 @@
+// What servers of the tests sign and encrypt by: the same for all, so that they can share a database.
+import { sessionCookieName } from '../../src/identity/identity.ts';
+
+export const AUTH_SECRET = 'secret-of-the-tests-and-nobody-else';
+
+export const SESSION_COOKIE = sessionCookieName({ secret: AUTH_SECRET, secure: false });
+
+/** As a browser sends it, that signed in. */
+export function cookieOf(sessionToken: string): { cookie: string } {
+  return { cookie: `${SESSION_COOKIE}=${sessionToken}` };
+}
