@@ -7,6 +7,7 @@ import {
   formatTick,
   formatTicks,
   formatValue,
+  initials,
   plural,
   withoutBidi,
 } from './format.ts';
@@ -89,4 +90,8 @@ it('takes out or writes out the signs that turn the direction of text', () => {
   expect(withoutBidi(name)).toBe('abcd');
   expect(asLiteral(name)).toBe('"a\\u202eb\\u2069c\\u2066d"');
   expect(JSON.parse(asLiteral(name))).toBe(name);
+});
+
+it('shortens a name to its first letters', () => {
+  expect(['Ada Lovelace', 'grace', 'a.b-c', '\u202e', '👩‍🚀 X'].map(initials)).toEqual(['AL', 'G', 'AC', '', '👩‍🚀X']);
 });

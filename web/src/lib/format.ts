@@ -75,6 +75,19 @@ export function formatAgo(time: number, now: number): string {
 export const formatClock = (time: number): string => clockTime.format(time);
 export const formatTime = (time: number): string => fullTime.format(time);
 
+const letters = new Intl.Segmenter();
+
+/** One or two letters for a name. */
+export function initials(name: string): string {
+  const words = withoutBidi(name)
+    .split(/[\s._-]+/)
+    .filter(Boolean);
+  return [...words.slice(0, 1), ...words.slice(1).slice(-1)]
+    .map((word) => letters.segment(word).containing(0)?.segment ?? '')
+    .join('')
+    .toUpperCase();
+}
+
 /** A config or summary value on one line. */
 export function formatJson(value: unknown): string {
   if (typeof value === 'string') return value;

@@ -1,0 +1,16 @@
+// Where a page goes after signing in. The address says it, so anybody who sends a link may: only our own pages count.
+
+/** The path below `base` (with slashes at both ends) that was asked for, else `base` itself. */
+export function returnTo(asked: string | null, base: string): string {
+  // A backslash is a slash to a browser, and line ends and tabs are nothing.
+  if (!asked?.startsWith(base) || /[\\\u0000-\u0020]/.test(asked)) return base;
+  const here = 'http://here.invalid';
+  const url = URL.parse(asked, here);
+  // Dots were followed by now.
+  return url?.origin === here && url.pathname.startsWith(base) ? url.pathname + url.search : base;
+}
+
+/** A page's address with where to go on afterwards; without, when that is the beginning anyway. */
+export function withReturn(page: string, to: string, base: string): string {
+  return to === base ? page : `${page}?to=${encodeURIComponent(to)}`;
+}
