@@ -3,7 +3,7 @@
 /** The path below `base` (with slashes at both ends) that was asked for, else `base` itself. */
 export function returnTo(asked: string | null, base: string): string {
   // A backslash is a slash to a browser, and line ends and tabs are nothing.
-  if (!asked?.startsWith(base) || /[\\\u0000-\u0020]/.test(asked)) return base;
+  if (!asked?.startsWith(base) || /[^!-~]|\\/.test(asked)) return base;
   const here = 'http://here.invalid';
   const url = URL.parse(asked, here);
   // Dots were followed by now.
