@@ -1,6 +1,8 @@
 // What a read of metrics opens with: one statement for any number of runs that brings their heads, their tails and what
 // is stored of the metrics in question; for charts also the pages or segments that they will most likely be drawn from.
 import { RuntideError } from '../../errors.ts';
+import { decodedBytes } from '../codec/columns.ts';
+import { isRemoval } from '../codec/removal.ts';
 import type { Repeats } from '../columns.ts';
 import { compareText, type JournalRow, readTail, type TailMetric } from '../tail.ts';
 import { LongTails } from './rounds.ts';
@@ -94,6 +96,8 @@ run AS MATERIALIZED (
 /** Bounds on the tail of one run; it is folded before it is read where it has more. */
 const TAIL_POINTS = 1024 * 1024;
 const TAIL_BYTES = 32 * 1024 * 1024;
+/** Metadata that repeats itself takes a hundredth of this in the journal. */
+const TAIL_DECODED_BYTES = 96 * 1024 * 1024;
 
 /** Of the runs, as `j`: what is not folded yet; without payloads where that is too much. */
 export const TAILS = `
@@ -104,11 +108,16 @@ CROSS JOIN LATERAL (
   FROM journal j WHERE j.run_id = run.run_id AND j.sequence > run.folded OFFSET 0
 ) j`;
 
-/** What was not brought of a run's tail had no room. */
-export function checkTails(
-  runs: readonly { runId: string; journal: readonly { payload: Uint8Array | null }[] }[],
-): void {
-  const long = runs.filter(({ journal }) => journal.some(({ payload }) => payload === null));
+/** What was not brought of a run's tail had no room, or what was would have none once it is decoded. */
+export function checkTails(runs: readonly { runId: string; journal: readonly { payload: Buffer | null }[] }[]): void {
+  const long = runs.filter(({ journal }) => {
+    let bytes = 0;
+    for (const { payload } of journal) {
+      if (payload === null) return true;
+      if (!isRemoval(payload)) bytes += decodedBytes(payload, 0);
+    }
+    return bytes > TAIL_DECODED_BYTES;
+  });
   if (long.length > 0) throw new LongTails(long.map(({ runId }) => runId));
 }
 
