@@ -2,7 +2,7 @@
 // connections that end at any statement.
 import * as fc from 'fast-check';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import type { Appended } from '../../src/metrics/append.ts';
+import type { Appended } from '../../src/metrics/append/append.ts';
 import type { Removal } from '../../src/metrics/codec/removal.ts';
 import type { MetricColumns } from '../../src/metrics/columns.ts';
 import { foldRun } from '../../src/metrics/fold/run.ts';

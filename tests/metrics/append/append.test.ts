@@ -3,15 +3,15 @@ import * as fc from 'fast-check';
 import pg from 'pg';
 import { v7 as uuidv7 } from 'uuid';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { createPool, isUnavailable } from '../../src/db/pool.ts';
-import { RuntideError } from '../../src/errors.ts';
-import { WINDOW } from '../../src/metrics/append.ts';
-import { decodeColumns } from '../../src/metrics/codec/columns.ts';
-import { readHeads } from '../../src/metrics/heads.ts';
-import { countSql } from '../support/count-sql.ts';
-import { silentLog } from '../support/log.ts';
-import { createRandom, testRandom } from '../support/random.ts';
-import { append, columns, openRunRows, type RunRows } from '../support/run-rows.ts';
+import { createPool, isUnavailable } from '../../../src/db/pool.ts';
+import { RuntideError } from '../../../src/errors.ts';
+import { WINDOW } from '../../../src/metrics/append/append.ts';
+import { decodeColumns } from '../../../src/metrics/codec/columns.ts';
+import { readHeads } from '../../../src/metrics/heads.ts';
+import { countSql } from '../../support/count-sql.ts';
+import { silentLog } from '../../support/log.ts';
+import { createRandom, testRandom } from '../../support/random.ts';
+import { append, columns, openRunRows, type RunRows } from '../../support/run-rows.ts';
 
 let rows: RunRows;
 beforeAll(async () => {

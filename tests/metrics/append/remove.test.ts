@@ -3,11 +3,11 @@
 import * as fc from 'fast-check';
 import { v7 as uuidv7 } from 'uuid';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { type App, startApp } from '../support/app.ts';
-import { socketClient } from '../support/client.ts';
-import { createRandom, testRandom } from '../support/random.ts';
-import { sealed } from './codec/damage.ts';
-import { createUnreliableBus, SUNNY, type UnreliableBus } from '../support/unreliable-bus.ts';
+import { type App, startApp } from '../../support/app.ts';
+import { socketClient } from '../../support/client.ts';
+import { createRandom, testRandom } from '../../support/random.ts';
+import { sealed } from '../codec/damage.ts';
+import { createUnreliableBus, SUNNY, type UnreliableBus } from '../../support/unreliable-bus.ts';
 
 let bus: UnreliableBus;
 let app: App;
