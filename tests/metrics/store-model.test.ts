@@ -12,7 +12,7 @@ import { cutOff } from '../support/cut-off.ts';
 import { silentLog } from '../support/log.ts';
 import { testRandom } from '../support/random.ts';
 import { append, openRunRows, type RunRows } from '../support/run-rows.ts';
-import { allParts, SOAK } from '../support/soak.ts';
+import { allParts, sayProgress, SOAK } from '../support/soak.ts';
 import { anyFew, anyLong, anyStretch } from './fold/logged.ts';
 import { appendRemoval, asStored, createModel, type Model } from './fold/model.ts';
 import { expectStored } from './fold/stored.ts';
@@ -118,7 +118,15 @@ async function askPoints(
 }
 
 /** How often what may happen has happened. */
-const newCounts = () => ({ cutFolds: 0, cutWrites: 0, lostAnswers: 0, deleted: 0, busyFolds: 0, readBetween: 0 });
+const newCounts = () => ({
+  plays: 0,
+  cutFolds: 0,
+  cutWrites: 0,
+  lostAnswers: 0,
+  deleted: 0,
+  busyFolds: 0,
+  readBetween: 0,
+});
 let counts = newCounts();
 
 interface Done {
@@ -256,19 +264,29 @@ async function expectJournal(runId: string, head: number): Promise<void> {
   });
 }
 
+/** In full, twenty times as many as in small, or as many as come to an end in this time. */
+const SOAK_MS = 5 * 60_000;
+
 /**
  * One that fails is said as it was found; with the seed given it is made small, which takes a while. Answers what never
  * happened, which should be nothing.
  */
-async function playAll(turns: fc.Arbitrary<Turn[]>, numRuns: number): Promise<string[]> {
+async function playAll(story: string, turns: fc.Arbitrary<Turn[]>, inSmall: number): Promise<string[]> {
   counts = newCounts();
   const { seed } = testRandom();
-  const endOnFailure = !process.env.RUNTIDE_TEST_SEED;
-  await fc.assert(fc.asyncProperty(turns, play), { seed, endOnFailure, numRuns: numRuns * (SOAK ? 20 : 1) });
+  const numRuns = inSmall * (SOAK ? 20 : 1);
+  using _ = sayProgress(story, () => `${counts.plays} of ${numRuns}, ${counts.cutFolds} folds cut off`);
+  const played = fc.asyncProperty(turns, async (one) => {
+    await play(one);
+    counts.plays++;
+  });
+  const limit = SOAK && !IS_REPLAY ? { interruptAfterTimeLimit: SOAK_MS } : {};
+  await fc.assert(played, { seed, endOnFailure: !IS_REPLAY, numRuns, ...limit });
   return Object.entries(counts).flatMap(([what, count]) => (count > 0 ? [] : [what]));
 }
 
-const timeout = SOAK || process.env.RUNTIDE_TEST_SEED ? 3_600_000 : 120_000;
+const IS_REPLAY = Boolean(process.env.RUNTIDE_TEST_SEED);
+const timeout = IS_REPLAY ? 3_600_000 : SOAK ? 2 * SOAK_MS : 120_000;
 
 test('few points of any kind', { timeout }, async () => {
   const metrics = fc.array(anyFew, { minLength: 1, maxLength: 3 });
@@ -283,7 +301,7 @@ test('few points of any kind', { timeout }, async () => {
       const isReversed = one !== null && other !== null && one > other;
       return { ...rest, from: isReversed ? other : one, to: isReversed ? one : other };
     });
-  expect(await playAll(anyTurns(metrics, removal, [1, 200, 1_000_000], 12), 80)).toEqual([]);
+  expect(await playAll('few points', anyTurns(metrics, removal, [1, 200, 1_000_000], 12), 80)).toEqual([]);
 });
 
 test('long stretches', { timeout }, async () => {
@@ -291,5 +309,5 @@ test('long stretches', { timeout }, async () => {
   const removal = fc
     .tuple(fc.constantFrom('loss', 'kept'), fc.option(anyAttempt), anyStretch, fc.integer({ min: 0, max: 60_000 }))
     .map(([name, attempt, { from }, length]) => ({ name, tag: '', attempt, from, to: from + length }));
-  expect(await playAll(anyTurns(metrics, removal, [1, 500_000, 4_000_000], 10), 30)).toEqual([]);
+  expect(await playAll('long stretches', anyTurns(metrics, removal, [1, 500_000, 4_000_000], 10), 30)).toEqual([]);
 });
