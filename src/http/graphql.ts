@@ -1,7 +1,7 @@
 // GraphQL over HTTP and SSE: Yoga, behind a check of the body, the credential and the document, and before it the short way
 // of plain-post.ts.
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { execute, type ExecutionResult, getOperationAST, GraphQLError } from 'graphql';
+import { execute, type ExecutionResult, GraphQLError } from 'graphql';
 import { createYoga, type Plugin } from 'graphql-yoga';
 import type { Access } from '../access/access.ts';
 import type { Presented } from '../access/authenticate.ts';
@@ -144,8 +144,6 @@ const documentsPlugin = (live: SharedResults): Plugin<Context> => ({
   onExecute({ args, setExecuteFn }) {
     const cost = checkCost(args.document, args.operationName, args.variableValues as Record<string, unknown>);
     setExecuteFn(execute);
-    // The hot path, logging, is a mutation, whose cost says nothing.
-    if (getOperationAST(args.document, args.operationName)?.operation !== 'query') return undefined;
     return {
       onExecuteDone({ result, setResult }) {
         if (!(Symbol.asyncIterator in result)) setResult({ ...result, extensions: { ...result.extensions, cost } });

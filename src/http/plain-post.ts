@@ -33,7 +33,7 @@ export async function answerPlainly(
   const answer = {
     ...(errors ? { errors: errors.map((error) => present(error, requestId, log).toJSON()) } : {}),
     data,
-    ...(cost === null ? {} : { extensions: { cost } }),
+    extensions: { cost },
   };
   const body = type === COLUMNS_TYPE ? writeColumns(answer) : JSON.stringify(answer);
   const headers = { 'content-type': type === COLUMNS_TYPE ? type : `${type}; charset=utf-8` };
@@ -67,8 +67,7 @@ interface Operation {
   document: DocumentNode;
   operationName?: string;
   variableValues?: Record<string, unknown>;
-  /** Null for a mutation, whose cost says nothing. */
-  cost: number | null;
+  cost: number;
 }
 
 /** Null for what is wrong, and for subscriptions. */
@@ -84,12 +83,11 @@ function readOperation(params: Params): Operation | null {
     if (!('kind' in document)) return null;
     const kind = getOperationAST(document, operationName)?.operation;
     if (kind !== 'query' && kind !== 'mutation') return null;
-    const cost = checkCost(document, operationName, variables);
     return {
       document,
       ...(operationName == null ? {} : { operationName }),
       ...(variables == null ? {} : { variableValues: variables }),
-      cost: kind === 'query' ? cost : null,
+      cost: checkCost(document, operationName, variables),
     };
   } catch {
     // Yoga comes to the same, and says so.

@@ -154,7 +154,7 @@ export function createGraphQLOverWebSocket(
     const read = readDocument(query);
     if (Array.isArray(read)) return read as readonly GraphQLError[];
     const document = read as DocumentNode;
-    checkCost(document, operationName, variables);
+    const cost = checkCost(document, operationName, variables);
     const kind = getOperationAST(document, operationName)?.operation;
     if (!kind) return [new GraphQLError('the document has no such operation, or has several: name one of them')];
     const access = connection.presented && (await authenticator.authenticate(connection.presented));
@@ -166,7 +166,8 @@ export function createGraphQLOverWebSocket(
       operationName: operationName ?? null,
       contextValue,
     };
-    return kind === 'subscription' ? live.subscribe(args) : execute(args);
+    if (kind === 'subscription') return live.subscribe(args);
+    return { ...(await execute(args)), extensions: { cost } };
   }
 
   /** By whoever asked. */
