@@ -30,6 +30,7 @@ test('with nothing set the server is for this machine alone', () => {
     port: 4000,
     publicUrl: undefined,
     allowedOrigins: [],
+    trustProxy: [],
     dataDir: join(process.cwd(), '.runtide'),
     databaseUrl: undefined,
     databasePoolSize: 10,
@@ -66,6 +67,12 @@ const accepted: Record<keyof typeof variables, [string, unknown][]> = {
   ],
   allowedOrigins: [
     ['https://a.example.org, http://b.example.org:8080,', ['https://a.example.org', 'http://b.example.org:8080']],
+  ],
+  trustProxy: [
+    ['0', 0],
+    ['2', 2],
+    ['loopback, private,', ['loopback', 'private']],
+    ['10.0.0.7, 172.16.0.0/12,2001:db8::/32', ['10.0.0.7', '172.16.0.0/12', '2001:db8::/32']],
   ],
   dataDir: [
     ['/srv/runtide', '/srv/runtide'],
@@ -121,6 +128,17 @@ const refused: Record<keyof typeof variables, string[]> = {
     'https://a.example.org, b.example.org',
     'https://a.example.org/page',
     'https://a.example.org/#x',
+  ],
+  trustProxy: [
+    'true',
+    '21',
+    '-1',
+    '10.0.0.0/0',
+    '10.0.0.0/33',
+    '10.0.0',
+    'proxy.example.org',
+    '::1/129',
+    '10.0.0.1/8/8',
   ],
   dataDir: [],
   databaseUrl: ['mysql://db/runs', 'db:5432/runs'],

@@ -2,19 +2,19 @@
 import { once } from 'node:events';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { notFound, requireAccess } from '../access/access.ts';
-import type { Authenticator } from '../access/authenticate.ts';
 import type { Engines } from '../schema/context.ts';
 import { exportAuditLog } from '../workspaces/audit-log.ts';
 import { presentedBy } from './credentials.ts';
+import type { Edge } from './server.ts';
 
 export async function sendAuditLog(
   engines: Engines,
-  authenticator: Authenticator,
+  { authenticator, addressOf }: Edge,
   request: IncomingMessage,
   response: ServerResponse,
   trusted: boolean,
 ): Promise<void> {
-  const access = requireAccess(await authenticator.authenticate(presentedBy(request, trusted)));
+  const access = requireAccess(await authenticator.authenticate(presentedBy(request, trusted, addressOf)));
   const slug = /^\/api\/audit-log\/([^/?]+)\.jsonl(?:\?|$)/.exec(request.url ?? '')?.[1];
   if (slug === undefined) throw notFound('audit log: ask for /api/audit-log/<slug of the workspace>.jsonl');
   const pages = await exportAuditLog(engines, access, slug);

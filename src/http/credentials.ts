@@ -2,23 +2,24 @@
 import type { IncomingMessage } from 'node:http';
 import type { From } from '../access/access.ts';
 import type { Presented } from '../access/authenticate.ts';
+import type { ClientAddress } from './client-address.ts';
 
-export function presentedBy(request: IncomingMessage, trusted: boolean): Presented {
+export function presentedBy(request: IncomingMessage, trusted: boolean, addressOf: ClientAddress): Presented {
   return {
     authorization: request.headers.authorization,
     // A page that is not on the list cannot use its visitor's session.
     sessionToken: trusted ? sessionTokenOf(request) : undefined,
-    from: fromOf(request),
+    from: fromOf(request, addressOf),
   };
 }
 
 /** Characters of what a client says that it is. */
 const MOST_USER_AGENT = 500;
 
-export function fromOf({ socket, headers }: IncomingMessage): From {
+export function fromOf(request: IncomingMessage, addressOf: ClientAddress): From {
   return {
-    address: socket.remoteAddress ?? null,
-    userAgent: headers['user-agent']?.slice(0, MOST_USER_AGENT) ?? null,
+    address: addressOf(request),
+    userAgent: request.headers['user-agent']?.slice(0, MOST_USER_AGENT) ?? null,
   };
 }
 

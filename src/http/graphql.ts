@@ -32,7 +32,7 @@ export interface GraphQLOverHttp {
 
 export function createGraphQLOverHttp(
   engines: Engines,
-  { authenticator, openStreams, live, slowStreamMs }: Edge,
+  { authenticator, addressOf, openStreams, live, slowStreamMs }: Edge,
   graphiql: GraphiQL,
 ): GraphQLOverHttp {
   const { log } = engines;
@@ -63,7 +63,7 @@ export function createGraphQLOverHttp(
         // Read here, within bounds.
         const body = request.method === 'POST' ? await readOperationBody(request) : null;
         checkQuery(body ? body.params.query : new URL(request.url ?? '', 'http://here').searchParams.get('query'));
-        const presented = presentedBy(request, trusted);
+        const presented = presentedBy(request, trusted, addressOf);
         const access = await authenticator.authenticate(presented);
         const context: Context = { ...engines, access, requestId, ...(body?.columns ? { columns: body.columns } : {}) };
         if (body && (await answerPlainly(request, response, body.params, context))) return;

@@ -12,6 +12,7 @@ import type { FoldCounts } from '../metrics/fold/folding.ts';
 import type { Engines } from '../schema/context.ts';
 import { sendAuditLog } from './audit-log.ts';
 import { readJsonObject } from './body.ts';
+import { type ClientAddress, createClientAddress, type TrustedProxies } from './client-address.ts';
 import { endedSessionCookie, fromOf, sessionCookie, sessionTokenOf } from './credentials.ts';
 import { codingsOf } from './encoding.ts';
 import { createGraphiQL } from './graphiql.ts';
@@ -32,6 +33,8 @@ export interface HttpOptions {
   metricsToken: string;
   /** Cookies go over TLS alone. */
   secure: boolean;
+  /** Default: none is believed. */
+  trustProxy?: TrustedProxies;
   /** Other than `limits` says. */
   slowStreamMs?: number;
   /** Other than a second: between two looks at what sockets do. */
@@ -51,6 +54,7 @@ export interface HttpServer {
 /** What GraphQL over HTTP and over WebSocket have in common. */
 export interface Edge {
   authenticator: Authenticator;
+  addressOf: ClientAddress;
   openStreams: OpenStreams;
   live: SharedResults;
   slowStreamMs: number;
@@ -78,6 +82,7 @@ export async function openHttpServer(options: HttpOptions): Promise<HttpServer> 
   let closing: Promise<void> | undefined;
   const inFlight = new Set<ServerResponse>();
   const origins = createOrigins(options.allowedOrigins);
+  const addressOf = createClientAddress(options.trustProxy ?? []);
 
   const onRequest = (request: IncomingMessage, response: ServerResponse) => {
     const about = { requestId: randomUUID(), trusted: origins.allows(request) };
@@ -127,7 +132,7 @@ export async function openHttpServer(options: HttpOptions): Promise<HttpServer> 
       openStreams = createOpenStreams(authenticator);
       const live = createSharedResults(engines, stringify);
       const slowStreamMs = options.slowStreamMs ?? limits.slowStreamMs;
-      const edge = { authenticator, openStreams, live, slowStreamMs };
+      const edge = { authenticator, addressOf, openStreams, live, slowStreamMs };
       sockets = createGraphQLOverWebSocket(engines, {
         ...edge,
         origins,
@@ -244,7 +249,7 @@ function servingRoutes(options: HttpOptions, engines: Engines, edge: Edge, prome
       '/api/auth/sign-in-link': json(async (request, response) => {
         const { token } = await readJsonObject(request, 10_000);
         const { sessionToken, expiresAt } = await signInByLink(db, typeof token === 'string' ? token : '', {
-          ...fromOf(request),
+          ...fromOf(request, edge.addressOf),
           sessionDays: options.sessionDays,
         });
         response.setHeader('set-cookie', sessionCookie(request, sessionToken, expiresAt, options.secure));
@@ -252,7 +257,7 @@ function servingRoutes(options: HttpOptions, engines: Engines, edge: Edge, prome
       }),
       '/api/auth/sign-out': json(async (request, response) => {
         const sessionToken = sessionTokenOf(request);
-        if (sessionToken) await signOut(engines, sessionToken, fromOf(request));
+        if (sessionToken) await signOut(engines, sessionToken, fromOf(request, edge.addressOf));
         response.setHeader('set-cookie', endedSessionCookie(request, options.secure));
         return { signedOut: true };
       }),
@@ -260,7 +265,7 @@ function servingRoutes(options: HttpOptions, engines: Engines, edge: Edge, prome
     below: {
       '/api/audit-log/': reading(async (request, response, { requestId, trusted }) => {
         try {
-          await sendAuditLog(engines, edge.authenticator, request, response, trusted);
+          await sendAuditLog(engines, edge, request, response, trusted);
         } catch (thrown) {
           // Cut off in the middle, so that half a log is not taken for a whole one.
           if (response.headersSent) throw thrown;

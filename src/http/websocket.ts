@@ -51,7 +51,7 @@ export function createGraphQLOverWebSocket(
   edge: Edge & { origins: Origins; stringify: Stringify; turnMs: number },
 ): GraphQLOverWebSocket {
   const { log } = engines;
-  const { authenticator, openStreams, live, slowStreamMs, origins, stringify, turnMs } = edge;
+  const { authenticator, addressOf, openStreams, live, slowStreamMs, origins, stringify, turnMs } = edge;
   const connections = new Set<Connection>();
   const around: Around = { ends: ENDS, present: (thrown) => presentThrown(thrown, uuidv7(), log).error };
   const wss = new WebSocketServer<typeof Client>({
@@ -91,7 +91,7 @@ export function createGraphQLOverWebSocket(
       if (authorization != null && typeof authorization !== 'string')
         throw new RuntideError('UNAUTHENTICATED', 'send connectionParams { authorization: "Bearer <key>" }');
       connection.presented = {
-        ...presentedBy(request, origins.allows(request)),
+        ...presentedBy(request, origins.allows(request), addressOf),
         ...(authorization == null ? {} : { authorization }),
       };
       const access = await authenticator.authenticate(connection.presented);

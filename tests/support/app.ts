@@ -41,6 +41,7 @@ export interface AppOptions {
   bus?: Bus;
   log?: Log;
   allowedOrigins?: string[];
+  trustProxy?: number | string[];
   slowStreamMs?: number;
   socketTurnMs?: number;
   /** Without it nothing is folded by itself: statements are counted. */
@@ -73,6 +74,7 @@ export async function startApp(options: AppOptions = {}): Promise<App> {
     sessionDays: 1,
     metricsToken: 'token-of-the-tests',
     secure: false,
+    ...(options.trustProxy === undefined ? {} : { trustProxy: options.trustProxy }),
     ...(options.slowStreamMs === undefined ? {} : { slowStreamMs: options.slowStreamMs }),
     ...(options.socketTurnMs === undefined ? {} : { socketTurnMs: options.socketTurnMs }),
   });
