@@ -193,13 +193,21 @@ export const variables = {
   }),
   redisUrl: url('REDIS_URL', ['redis:', 'rediss:'], {
     defaultText: 'the bus stays in the process',
-    description: 'A Redis or Valkey through which several server processes wake one another’s subscribers.',
+    description:
+      'A Redis or Valkey through which several server processes wake one another’s subscribers, and share the budgets of credentials.',
   }),
   redisPrefix: text('RUNTIDE_REDIS_PREFIX', {
     default: 'runtide',
     pattern: /^[\w:.-]{1,64}$/,
     expected: 'up to 64 letters, digits and _ : . -',
-    description: 'What every channel in Redis begins with, so that installations can share one.',
+    description: 'What every channel and key in Redis begins with, so that installations can share one.',
+  }),
+  rateLimit: integer('RUNTIDE_RATE_LIMIT', {
+    default: 6_000_000,
+    min: 0,
+    max: 1_000_000_000,
+    description:
+      'Cost that one credential, or one address without a credential, may spend in a minute; see [access.md](access.md#how-much). Above it operations are refused with RATE_LIMITED. 0 lets everybody do as much as they like; keys with a limit of their own keep it.',
   }),
   sessionDays: integer('RUNTIDE_SESSION_DAYS', {
     default: 30,

@@ -38,6 +38,7 @@ test('with nothing set the server is for this machine alone', () => {
     diskReserveMb: 512,
     redisUrl: undefined,
     redisPrefix: 'runtide',
+    rateLimit: 6_000_000,
     auditDays: 730,
     sessionDays: 30,
     metricsToken: undefined,
@@ -100,6 +101,10 @@ const accepted: Record<keyof typeof variables, [string, unknown][]> = {
     ['rediss://:pw@cache', 'rediss://:pw@cache'],
   ],
   redisPrefix: [['lab:7', 'lab:7']],
+  rateLimit: [
+    ['0', 0],
+    ['1000000000', 1_000_000_000],
+  ],
   auditDays: [
     ['90', 90],
     ['36500', 36_500],
@@ -147,6 +152,7 @@ const refused: Record<keyof typeof variables, string[]> = {
   diskReserveMb: ['-1', '1000001'],
   redisUrl: ['cache:6379', 'http://cache'],
   redisPrefix: ['a b', 'x'.repeat(65)],
+  rateLimit: ['-1', '1000000001', '60/s'],
   auditDays: ['89', '36501', 'ever'],
   sessionDays: ['0', '366'],
   metricsToken: [

@@ -7,6 +7,9 @@ import { exportAuditLog } from '../workspaces/audit-log.ts';
 import { presentedBy } from './credentials.ts';
 import type { Edge } from './server.ts';
 
+/** How many pages it has is not known before: a year of a busy workspace is a hundred. */
+const EXPORT_COST = 100;
+
 export async function sendAuditLog(
   engines: Engines,
   { authenticator, addressOf }: Edge,
@@ -15,6 +18,7 @@ export async function sendAuditLog(
   trusted: boolean,
 ): Promise<void> {
   const access = requireAccess(await authenticator.authenticate(presentedBy(request, trusted, addressOf)));
+  engines.budget.take(access, access.from, EXPORT_COST);
   const slug = /^\/api\/audit-log\/([^/?]+)\.jsonl(?:\?|$)/.exec(request.url ?? '')?.[1];
   if (slug === undefined) throw notFound('audit log: ask for /api/audit-log/<slug of the workspace>.jsonl');
   const pages = await exportAuditLog(engines, access, slug);

@@ -20,7 +20,7 @@ import { createGraphQLOverHttp } from './graphql.ts';
 import { listen, type OnUpgrade } from './listen.ts';
 import { createOpenStreams, type OpenStreams } from './open-streams.ts';
 import { createOrigins } from './origins.ts';
-import { presentThrown } from './present.ts';
+import { presentThrown, retryHeader } from './present.ts';
 import { createPrometheus, type Prometheus } from './prometheus.ts';
 import { createSharedResults, type SharedResults, type Stringify } from './shared-results.ts';
 import { createGraphQLOverWebSocket } from './websocket.ts';
@@ -270,7 +270,7 @@ function servingRoutes(options: HttpOptions, engines: Engines, edge: Edge, prome
           // Cut off in the middle, so that half a log is not taken for a whole one.
           if (response.headersSent) throw thrown;
           const { status, error } = presentThrown(thrown, requestId, log);
-          sendJson(response, status, { errors: [error] });
+          sendJson(response.setHeaders(new Headers(retryHeader(error))), status, { errors: [error] });
         }
       }),
       '/app/': reading(dashboard),
