@@ -1,15 +1,13 @@
 // Durable append over HTTP, the product as people start it (fsync on), against what it could cost at best: the same
 // server answering a mutation that does nothing, and COPY of the same points into a keyed table, a commit a batch.
 import { randomUUID } from 'node:crypto';
-import { join } from 'node:path';
-import pg from 'pg';
-import { readEmbeddedConnection } from '../src/db/cluster.ts';
-import { removeHome, type ServerProcess, startServerProcess } from '../tests/support/server-process.ts';
+import type pg from 'pg';
 import { asColumns, createRun, logging, sending, type Size } from './support/batches.ts';
 import { copyIn, copyRows } from './support/copy.ts';
 import { createLoop, METRICS } from './support/loop.ts';
-import type { Benchmark, Contender, Prepared } from './support/measure.ts';
-import { bodyOf, openLane } from './support/requests.ts';
+import type { Benchmark, Contender, Series } from './support/measure.ts';
+import { type OwnServer, onOwnServer } from './support/own-server.ts';
+import { bodyOf, type Lane } from './support/requests.ts';
 
 const WRITERS = 4;
 const LARGE: Size = { metrics: METRICS, steps: 100, operations: 50 };
@@ -28,27 +26,13 @@ const COPY = 'COPY bench.point (run_id, metric, step, time, value) FROM STDIN (F
 export const append: Benchmark = {
   about: `durable append over HTTP: ${WRITERS} writers, batches of 1,000 points (${METRICS} metrics × 100 steps)`,
 
-  async prepare(serverEnv) {
-    const server = await startServerProcess({ env: { RUNTIDE_LOG_LEVEL: 'error', ...serverEnv } });
-    try {
-      return await prepareOn(server);
-    } catch (error) {
-      await server.end();
-      await removeHome(server.home);
-      throw error;
-    }
-  },
+  prepare: (serverEnv) => onOwnServer(serverEnv, prepareOn),
 };
 
-async function prepareOn(server: ServerProcess): Promise<Prepared> {
-  const connectionString = await readEmbeddedConnection(join(server.home, 'data/postgres'));
-  if (connectionString === null) throw new Error('the server has no PostgreSQL');
-  const first = openLane(server.url, server.apiKey);
-  const lanes = [first, ...Array.from({ length: WRITERS - 1 }, () => openLane(server.url, server.apiKey))];
-  const clients = lanes.map(() => new pg.Client({ connectionString }));
-  // A server that is stopped under them ends them; the measurement says so.
-  for (const client of clients) client.on('error', () => {});
-  await Promise.all(clients.map((client) => client.connect()));
+async function prepareOn({ openLanes, connect }: OwnServer): Promise<Series[]> {
+  const lanes = openLanes(WRITERS);
+  const [first] = lanes as [Lane, ...Lane[]];
+  const clients = await connect(WRITERS);
   await clients[0]?.query(TABLE);
 
   const runIds = await Promise.all(lanes.map(createRun));
@@ -56,39 +40,30 @@ async function prepareOn(server: ServerProcess): Promise<Prepared> {
   const loop = createLoop(METRICS);
   const unread = () => bodyOf(EMPTY, { input: { runId: randomUUID(), metrics: loop(100) } });
   // Some 200 ms a round: shorter ones measure the other processes of the machine.
-  return {
-    serverPid: server.pid,
-    series: [
-      {
-        name: `${WRITERS} writers, batches of 1,000 points`,
-        contenders: [
-          logging('append, compact', lanes, runIds, LARGE, asColumns),
-          logging('append, JSON', lanes, runIds, LARGE),
-          logging('append, compact, one run for all', lanes, sharedRunIds, LARGE, asColumns),
-          sending('empty mutation', lanes, 200, () => bodyOf(EMPTY)),
-          sending('empty mutation, same body', lanes, 200, unread),
-          copying('COPY into a keyed table', clients, LARGE),
-        ],
-      },
-      {
-        name: '1 writer, one request after another',
-        contenders: [
-          logging('append of 1,000 points, compact', [first], runIds, { ...LARGE, operations: 100 }, asColumns),
-          logging('append of 1,000 points, JSON', [first], runIds, { ...LARGE, operations: 100 }),
-          logging('append of 10 points', [first], runIds, { ...LARGE, steps: 1, operations: 200 }),
-          sending('empty mutation', [first], 400, () => bodyOf(EMPTY)),
-          copying('COPY of 1,000 points', clients.slice(0, 1), { ...LARGE, steps: 100, operations: 100 }),
-          copying('COPY of 10 points', clients.slice(0, 1), { ...LARGE, steps: 1, operations: 400 }),
-        ],
-      },
-    ],
-    async close() {
-      for (const lane of lanes) lane.close();
-      await Promise.all(clients.map((client) => client.end()));
-      await server.end();
-      await removeHome(server.home);
+  return [
+    {
+      name: `${WRITERS} writers, batches of 1,000 points`,
+      contenders: [
+        logging('append, compact', lanes, runIds, LARGE, asColumns),
+        logging('append, JSON', lanes, runIds, LARGE),
+        logging('append, compact, one run for all', lanes, sharedRunIds, LARGE, asColumns),
+        sending('empty mutation', lanes, 200, () => bodyOf(EMPTY)),
+        sending('empty mutation, same body', lanes, 200, unread),
+        copying('COPY into a keyed table', clients, LARGE),
+      ],
     },
-  };
+    {
+      name: '1 writer, one request after another',
+      contenders: [
+        logging('append of 1,000 points, compact', [first], runIds, { ...LARGE, operations: 100 }, asColumns),
+        logging('append of 1,000 points, JSON', [first], runIds, { ...LARGE, operations: 100 }),
+        logging('append of 10 points', [first], runIds, { ...LARGE, steps: 1, operations: 200 }),
+        sending('empty mutation', [first], 400, () => bodyOf(EMPTY)),
+        copying('COPY of 1,000 points', clients.slice(0, 1), { ...LARGE, steps: 100, operations: 100 }),
+        copying('COPY of 10 points', clients.slice(0, 1), { ...LARGE, steps: 1, operations: 400 }),
+      ],
+    },
+  ];
 }
 
 function copying(name: string, clients: pg.Client[], { steps: stepCount, operations }: Size): Contender {

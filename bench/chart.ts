@@ -1,12 +1,10 @@
 // Charts over HTTP, of metrics of very different length and of many runs, against what they could cost at best: a bare
 // SELECT of the rows that the chart is drawn from, and JSON.stringify of its columns.
-import { join } from 'node:path';
-import pg from 'pg';
-import { readEmbeddedConnection } from '../src/db/cluster.ts';
-import { removeHome, type ServerProcess, startServerProcess } from '../tests/support/server-process.ts';
-import type { Benchmark, Contender, Prepared } from './support/measure.ts';
-import { bodyOf, type Lane, openLane } from './support/requests.ts';
+import type pg from 'pg';
+import type { Benchmark, Contender, Series } from './support/measure.ts';
 import { storeMetric } from './support/long-metric.ts';
+import { type OwnServer, onOwnServer } from './support/own-server.ts';
+import { bodyOf, type Lane } from './support/requests.ts';
 
 const BUCKETS = 500;
 const RUNS = 100;
@@ -20,25 +18,12 @@ const EMPTY = 'query { __typename }';
 export const chart: Benchmark = {
   about: `charts of ${BUCKETS} buckets over HTTP, one request after another`,
 
-  async prepare(serverEnv) {
-    const server = await startServerProcess({ env: { RUNTIDE_LOG_LEVEL: 'error', ...serverEnv } });
-    try {
-      return await prepareOn(server);
-    } catch (error) {
-      await server.end();
-      await removeHome(server.home);
-      throw error;
-    }
-  },
+  prepare: (serverEnv) => onOwnServer(serverEnv, prepareOn),
 };
 
-async function prepareOn(server: ServerProcess): Promise<Prepared> {
-  const connectionString = await readEmbeddedConnection(join(server.home, 'data/postgres'));
-  if (connectionString === null) throw new Error('the server has no PostgreSQL');
-  const client = new pg.Client({ connectionString });
-  client.on('error', () => {});
-  await client.connect();
-  const making = openLane(server.url, server.apiKey);
+async function prepareOn({ openLanes, connect }: OwnServer): Promise<Series[]> {
+  const [client] = (await connect(1)) as [pg.Client];
+  const [making] = openLanes(1) as [Lane];
   const createRun = async () => {
     const { data } = await making.send(bodyOf(CREATE_RUN, { input: { project: 'bench' } }));
     return (data.createRun as { run: { id: string } }).run.id;
@@ -46,57 +31,49 @@ async function prepareOn(server: ServerProcess): Promise<Prepared> {
   const short: string[] = [];
   for (let run = 0; run < RUNS; run++) short.push(await createRun());
   const [million, tenMillion, hundredMillion] = [await createRun(), await createRun(), await createRun()];
+  // It would be idle for longer than the server keeps it.
   making.close();
   for (const runId of short) await storeMetric(client, runId, 'loss', 1_000);
   await storeMetric(client, million, 'loss', MILLION);
   await storeMetric(client, tenMillion, 'loss', 10 * MILLION);
   await storeMetric(client, hundredMillion, 'loss', 100 * MILLION);
   await client.query('ANALYZE');
-  const lane = openLane(server.url, server.apiKey);
+  const [lane] = openLanes(1) as [Lane];
 
   const whole = chartOf('chart of 1 M points', lane, 200, () => ({ runIds: [million] }));
-  return {
-    serverPid: server.pid,
-    series: [
-      {
-        name: 'one metric',
-        contenders: [
-          whole,
-          selecting('SELECT of its four pages', client, 400, million),
-          chartOf('chart of 100 M points', lane, 200, () => ({ runIds: [hundredMillion] })),
-          chartOf('random 0.1 % of 10 M points', lane, 200, () => {
-            const from = Math.floor(Math.random() * 9.99 * MILLION);
-            return { runIds: [tenMillion], from, to: from + 9_999 };
-          }),
-          chartOf('random 3 % of 10 M points', lane, 200, () => {
-            const from = Math.floor(Math.random() * 9.7 * MILLION);
-            return { runIds: [tenMillion], from, to: from + 299_999 };
-          }),
-          sending('empty query', lane, 400),
-        ],
-      },
-      {
-        name: 'over time',
-        contenders: [
-          chartOf('chart of 1 M points over time', lane, 10, () => ({ runIds: [million], x: 'TIME' })),
-          chartOf('chart of 100 M points over time', lane, 4, () => ({ runIds: [hundredMillion], x: 'TIME' })),
-        ],
-      },
-      {
-        name: `${RUNS} runs of 1,000 points`,
-        contenders: [
-          chartOf(`charts of ${RUNS} runs`, lane, 5, () => ({ runIds: short })),
-          await stringifying(`JSON.stringify of their columns`, lane, 5, short),
-        ],
-      },
-    ],
-    async close() {
-      lane.close();
-      await client.end();
-      await server.end();
-      await removeHome(server.home);
+  return [
+    {
+      name: 'one metric',
+      contenders: [
+        whole,
+        selecting('SELECT of its four pages', client, 400, million),
+        chartOf('chart of 100 M points', lane, 200, () => ({ runIds: [hundredMillion] })),
+        chartOf('random 0.1 % of 10 M points', lane, 200, () => {
+          const from = Math.floor(Math.random() * 9.99 * MILLION);
+          return { runIds: [tenMillion], from, to: from + 9_999 };
+        }),
+        chartOf('random 3 % of 10 M points', lane, 200, () => {
+          const from = Math.floor(Math.random() * 9.7 * MILLION);
+          return { runIds: [tenMillion], from, to: from + 299_999 };
+        }),
+        sending('empty query', lane, 400),
+      ],
     },
-  };
+    {
+      name: 'over time',
+      contenders: [
+        chartOf('chart of 1 M points over time', lane, 10, () => ({ runIds: [million], x: 'TIME' })),
+        chartOf('chart of 100 M points over time', lane, 4, () => ({ runIds: [hundredMillion], x: 'TIME' })),
+      ],
+    },
+    {
+      name: `${RUNS} runs of 1,000 points`,
+      contenders: [
+        chartOf(`charts of ${RUNS} runs`, lane, 5, () => ({ runIds: short })),
+        await stringifying(`JSON.stringify of their columns`, lane, 5, short),
+      ],
+    },
+  ];
 }
 
 function chartOf(name: string, lane: Lane, operations: number, ask: () => object): Contender {

@@ -1,6 +1,6 @@
 // What a point takes on disk in the end: a million points of one loss curve through the append, folded as they come, the
 // replay window passed, with a plain VACUUM now and then and at the end, as autovacuum does it.
-import { appendBatch } from '../src/metrics/append.ts';
+import { appendBatch } from '../src/metrics/append/append.ts';
 import { foldRun } from '../src/metrics/fold/run.ts';
 import type { Account } from './support/measure.ts';
 import { openStore } from './support/store.ts';

@@ -1,15 +1,13 @@
 // Small batches of many writers at once, each acknowledged after its commit: against the same server that has nothing to
 // do, and against what each of them would cost PostgreSQL as an INSERT and a commit of its own.
 import { randomUUID } from 'node:crypto';
-import { join } from 'node:path';
-import pg from 'pg';
-import { readEmbeddedConnection } from '../src/db/cluster.ts';
+import type pg from 'pg';
 import { encodeColumns } from '../src/metrics/codec/columns.ts';
-import { removeHome, type ServerProcess, startServerProcess } from '../tests/support/server-process.ts';
 import { asColumns, createRun, logging, sending, type Size } from './support/batches.ts';
 import { createLoop } from './support/loop.ts';
-import type { Benchmark, Contender, Prepared } from './support/measure.ts';
-import { bodyOf, openLane } from './support/requests.ts';
+import type { Benchmark, Contender, Series } from './support/measure.ts';
+import { type OwnServer, onOwnServer } from './support/own-server.ts';
+import { bodyOf } from './support/requests.ts';
 
 const WRITERS = 64;
 /** The embedded PostgreSQL has 50, of which the server takes some. */
@@ -20,47 +18,25 @@ const INSERT = 'INSERT INTO bench.journal (run_id, sequence, attempt, point_coun
 export const small: Benchmark = {
   about: `durable append over HTTP: ${WRITERS} writers of as many runs, batches of 15 points (5 metrics × 3 steps)`,
 
-  async prepare(serverEnv) {
-    const server = await startServerProcess({ env: { RUNTIDE_LOG_LEVEL: 'error', ...serverEnv } });
-    try {
-      return await prepareOn(server);
-    } catch (error) {
-      await server.end();
-      await removeHome(server.home);
-      throw error;
-    }
-  },
+  prepare: (serverEnv) => onOwnServer(serverEnv, prepareOn),
 };
 
-async function prepareOn(server: ServerProcess): Promise<Prepared> {
-  const connectionString = await readEmbeddedConnection(join(server.home, 'data/postgres'));
-  if (connectionString === null) throw new Error('the server has no PostgreSQL');
-  const lanes = Array.from({ length: WRITERS }, () => openLane(server.url, server.apiKey));
-  const clients = Array.from({ length: CONNECTIONS }, () => new pg.Client({ connectionString }));
-  for (const client of clients) client.on('error', () => {});
-  await Promise.all(clients.map((client) => client.connect()));
+async function prepareOn({ openLanes, connect }: OwnServer): Promise<Series[]> {
+  const lanes = openLanes(WRITERS);
+  const clients = await connect(CONNECTIONS);
   await clients[0]?.query('CREATE SCHEMA bench; CREATE TABLE bench.journal (LIKE journal INCLUDING ALL)');
   const runIds = await Promise.all(lanes.map(createRun));
-  return {
-    serverPid: server.pid,
-    series: [
-      {
-        name: `${WRITERS} writers, batches of 15 points`,
-        contenders: [
-          logging('append, JSON', lanes, runIds, SMALL),
-          sending('empty mutation', lanes, SMALL.operations, () => bodyOf('mutation { __typename }')),
-          logging('append, compact', lanes, runIds, SMALL, asColumns),
-          inserting(`INSERT into the journal, ${CONNECTIONS} connections`, clients),
-        ],
-      },
-    ],
-    async close() {
-      for (const lane of lanes) lane.close();
-      await Promise.all(clients.map((client) => client.end()));
-      await server.end();
-      await removeHome(server.home);
+  return [
+    {
+      name: `${WRITERS} writers, batches of 15 points`,
+      contenders: [
+        logging('append, JSON', lanes, runIds, SMALL),
+        sending('empty mutation', lanes, SMALL.operations, () => bodyOf('mutation { __typename }')),
+        logging('append, compact', lanes, runIds, SMALL, asColumns),
+        inserting(`INSERT into the journal, ${CONNECTIONS} connections`, clients),
+      ],
     },
-  };
+  ];
 }
 
 /** The journal's row alone: no writer's count, no head. */

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import pg from 'pg';
 import { readEmbeddedConnection } from '../src/db/cluster.ts';
 import { createPool } from '../src/db/pool.ts';
-import { appendBatch } from '../src/metrics/append.ts';
+import { appendBatch } from '../src/metrics/append/append.ts';
 import { foldRun } from '../src/metrics/fold/run.ts';
 import { makeHome, removeHome, startServerProcess } from '../tests/support/server-process.ts';
 import { createLoop } from './support/loop.ts';

@@ -90,6 +90,31 @@ function origins(name: string, options: Options) {
   );
 }
 
+/** Of proxies that are believed: how many stand before the server, or what addresses they have. */
+function proxies(name: string, options: Options) {
+  const bounds = 'a number to 20, or a list separated by commas';
+  return variable(name, 'number or list of addresses', '', bounds, options, (value): number | string[] => {
+    if (/^\d+$/.test(value)) {
+      if (Number(value) > 20) throw new Error('expected at most 20 proxies in a row');
+      return Number(value);
+    }
+    const list = value.split(',').map((one) => one.trim());
+    return list.filter((one) => one !== '').map(checkProxy);
+  });
+}
+
+function checkProxy(value: string): string {
+  if (value === 'loopback' || value === 'private') return value;
+  const [address = '', length, ...rest] = value.split('/');
+  const family = isIP(address);
+  const isRange =
+    length === undefined || (/^[1-9]\d{0,2}$/.test(length) && Number(length) <= (family === 4 ? 32 : 128));
+  if (family !== 0 && isRange && rest.length === 0) return value;
+  throw new Error(
+    `expected a number of proxies, or addresses such as 10.0.0.7, 10.0.0.0/8, loopback or private, not "${value}"`,
+  );
+}
+
 /** At least `minLength` characters and none of the examples that people copy; generated into the data folder. */
 function secret(name: string, options: Options & { minLength: number }) {
   const found: Variable<string | undefined> = {
@@ -152,6 +177,10 @@ export const variables = {
     description:
       "Origins of pages elsewhere that may call the API with their visitor's session. The server's own needs no entry.",
   }),
+  trustProxy: proxies('RUNTIDE_TRUST_PROXY', {
+    description:
+      "Whose `X-Forwarded-For` is believed, so that people's own addresses stand in the audit log: the number of proxies in a row before the server, or their addresses, ranges, `loopback` and `private` among them. Without it the address is that of whoever connects. See [proxy.md](proxy.md).",
+  }),
   dataDir: text('RUNTIDE_DATA_DIR', {
     default: '.runtide',
     description: 'The folder of everything that is stored without another engine: database, secrets, objects.',
@@ -183,13 +212,21 @@ export const variables = {
   }),
   redisUrl: url('REDIS_URL', ['redis:', 'rediss:'], {
     defaultText: 'the bus stays in the process',
-    description: 'A Redis or Valkey through which several server processes wake one another’s subscribers.',
+    description:
+      'A Redis or Valkey through which several server processes wake one another’s subscribers, and share the budgets of credentials.',
   }),
   redisPrefix: text('RUNTIDE_REDIS_PREFIX', {
     default: 'runtide',
     pattern: /^[\w:.-]{1,64}$/,
     expected: 'up to 64 letters, digits and _ : . -',
-    description: 'What every channel in Redis begins with, so that installations can share one.',
+    description: 'What every channel and key in Redis begins with, so that installations can share one.',
+  }),
+  rateLimit: integer('RUNTIDE_RATE_LIMIT', {
+    default: 6_000_000,
+    min: 0,
+    max: 1_000_000_000,
+    description:
+      'Cost that one credential, or one address without a credential, may spend in a minute; see [access.md](access.md#how-much). Above it operations are refused with RATE_LIMITED. 0 lets everybody do as much as they like; keys with a limit of their own keep it.',
   }),
   registration: registration('RUNTIDE_REGISTRATION', {
     description:

@@ -2,9 +2,11 @@
 // person at the machine: `migrate [--status]`, `open` (a sign-in link), `key` (an API key).
 import { join } from 'node:path';
 import pino from 'pino';
+import { type Budget, createBudget } from './access/budget.ts';
 import { createAccessChanges } from './access/changes.ts';
 import { createApiKey, ensureOwner, findOwner, isKeyUsable, type Owner } from './access/first-start.ts';
 import { readCredential, readCredentials, writeCredential } from './access/credentials-file.ts';
+import { createSharedBudget } from './access/shared-budget.ts';
 import type { Bus } from './bus/bus.ts';
 import { createInProcessBus } from './bus/in-process.ts';
 import { createRedisBus } from './bus/redis.ts';
@@ -93,6 +95,7 @@ async function serve(config: Config): Promise<void> {
 
     const bus = createBus(config, log);
     const changes = createAccessChanges({ pool, bus, log });
+    const budget = createBudgetOf(config, log);
     const feeds = createFeeds({ pool, bus, log });
     const runFeeds = createRunFeeds({ db, pool, bus, log });
     const folding = startFolding({ pool, log }, config.testRhythm);
@@ -102,6 +105,7 @@ async function serve(config: Config): Promise<void> {
     stops.push(() => folding.close());
     stops.push(() => pressure.close());
     stops.push(() => bus.close());
+    stops.push(() => budget.close());
     stops.push(() => changes.close());
     stops.push(() => feeds.close());
     stops.push(() => runFeeds.close());
@@ -115,7 +119,7 @@ async function serve(config: Config): Promise<void> {
     stopping.signal.throwIfAborted();
     const places = createRunPlaces(db);
     const address = () => url(http.port);
-    http.serve({ db, pool, bus, changes, places, feeds, runFeeds, folding, pressure, log, url: address });
+    http.serve({ db, pool, bus, changes, budget, places, feeds, runFeeds, folding, pressure, log, url: address });
     say(greeting);
     isStarted = true;
     void purge.run();
@@ -150,6 +154,11 @@ async function startDatabase(
 
 function createBus({ redisUrl, redisPrefix }: Config, log: Log): Bus {
   return redisUrl ? createRedisBus({ url: redisUrl, prefix: `${redisPrefix}:`, log }) : createInProcessBus({ log });
+}
+
+function createBudgetOf({ rateLimit, redisUrl, redisPrefix }: Config, log: Log): Budget {
+  if (!redisUrl) return createBudget({ rateLimit });
+  return createBudget({ rateLimit, shared: createSharedBudget({ url: redisUrl, prefix: `${redisPrefix}:`, log }) });
 }
 
 /** What a person needs next. On loopback there is no form to fill in: a link signs in, and programs find a key. */

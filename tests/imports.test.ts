@@ -28,11 +28,11 @@ describe('the direction of imports', () => {
     expect(
       brokenRules({
         'main.ts': `import { serve } from './http/server.ts'; import { openPool } from './db/pool.ts';`,
-        'http/server.ts': `import http from 'node:http'; import { append } from '../metrics/append.ts';`,
+        'http/server.ts': `import http from 'node:http'; import { append } from '../metrics/append/append.ts';`,
         'schema/run.ts': `import { GraphQLError } from 'graphql'; import { RuntideError } from '../errors.ts';`,
-        'metrics/append.ts': `import type { Pool } from 'pg'; import { a } from '../db/pool.ts'; import './codec/encode.ts';`,
-        'metrics/codec/encode.ts': `import { zstdCompressSync } from 'node:zlib'; import { b } from '../append.ts';`,
-        'runs/table.ts': `import { read } from '../metrics/append.ts';`,
+        'metrics/append/append.ts': `import type { Pool } from 'pg'; import { a } from '../../db/pool.ts'; import '../codec/encode.ts';`,
+        'metrics/codec/encode.ts': `import { zstdCompressSync } from 'node:zlib'; import { b } from '../append/append.ts';`,
+        'runs/table.ts': `import { read } from '../metrics/append/append.ts';`,
         'db/pool.ts': `import pg from 'pg'; // not process.env`,
         'config.ts': `export const read = () => process.env.RUNTIDE_PORT;`,
       }),
@@ -40,9 +40,9 @@ describe('the direction of imports', () => {
   });
 
   it.each<[why: string, path: string, text: string]>([
-    ['an engine that knows the domain', 'db/pool.ts', `import { append } from '../metrics/append.ts';`],
-    ['a type from above', 'metrics/append.ts', `import type { Context } from '../schema/builder.ts';`],
-    ['a type from above, inline', 'metrics/append.ts', `let x: import('../http/server.ts').Server;`],
+    ['an engine that knows the domain', 'db/pool.ts', `import { append } from '../metrics/append/append.ts';`],
+    ['a type from above', 'metrics/append/append.ts', `import type { Context } from '../../schema/builder.ts';`],
+    ['a type from above, inline', 'metrics/append/append.ts', `let x: import('../../http/server.ts').Server;`],
     ['a re-export from above', 'runs/table.ts', `export * from '../schema/run.ts';`],
     ['a late import from above', 'live/fan-out.ts', `const m = await import('../http/server.ts');`],
     ['a relative path through another folder', 'bus/redis.ts', `import '../runs/table.ts';`],

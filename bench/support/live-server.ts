@@ -5,6 +5,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { WebSocketServer } from 'ws';
+import { createBudget } from '../../src/access/budget.ts';
 import { createAccessChanges } from '../../src/access/changes.ts';
 import { createApiKey, ensureOwner } from '../../src/access/first-start.ts';
 import { createInProcessBus } from '../../src/bus/in-process.ts';
@@ -52,6 +53,7 @@ bus.publish = (channel, message) => {
   publish(channel, message);
 };
 const changes = createAccessChanges({ pool, bus, log });
+const budget = createBudget({ rateLimit: 0 });
 const feeds = createFeeds({ pool, bus, log });
 const runFeeds = createRunFeeds({ db, pool, bus, log });
 const folding = startFolding({ pool, log });
@@ -68,7 +70,7 @@ const http = await openHttpServer({
 });
 const url = `http://127.0.0.1:${http.port}`;
 const places = createRunPlaces(db);
-http.serve({ db, pool, bus, changes, places, feeds, runFeeds, folding, pressure, log, url: () => url });
+http.serve({ db, pool, bus, changes, budget, places, feeds, runFeeds, folding, pressure, log, url: () => url });
 const owner = await ensureOwner(db, 'bench');
 const apiKeys: string[] = [];
 for (let n = 0; n < KEYS; n++) apiKeys.push(await createApiKey(db, owner, `bench ${n}`));

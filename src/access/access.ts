@@ -8,7 +8,13 @@ export const SCOPES: readonly Scope[] = ['READ', 'WRITE', 'ADMIN'];
 
 export interface Access {
   /** What was shown: decides about expiry, revocation and the audit. */
-  credential: { kind: 'key' | 'session'; id: string; expiresAt: Date | null };
+  credential: {
+    kind: 'key' | 'session';
+    id: string;
+    expiresAt: Date | null;
+    /** Cost that it may spend a minute (./budget.ts); null or left out: what the server gives to all. */
+    rateLimit?: number | null;
+  };
   /** Null: a service account, which is nobody. */
   userId: string | null;
   /** Of the person or the service account. */

@@ -103,13 +103,13 @@ async function apiKey(db: Db, { authorization }: Presented): Promise<Known | nul
   if (!found.enabled) throw unauthenticated('the API key is disabled: whoever administers the workspace can enable it');
   if (found.user?.suspendedAt) throw unauthenticated('the account that the API key belongs to is suspended');
   if (found.workspace.deletedAt) throw unauthenticated('the workspace of the API key was deleted');
-  const { id, workspaceId, userId, user, serviceAccount, expiresAt } = found;
+  const { id, workspaceId, userId, user, serviceAccount, expiresAt, rateLimit } = found;
   // A key can do no more than the person whose it is. A service account administers at the most what its keys name.
   const role = serviceAccount ? 'ADMIN' : user?.memberships.find((one) => one.workspaceId === workspaceId)?.role;
   if (!role) throw unauthenticated('the API key belongs to somebody who left the workspace');
   const projectIds = found.allProjects ? null : new Set(found.projectIds);
   return {
-    credential: { kind: 'key', id, expiresAt },
+    credential: { kind: 'key', id, expiresAt, rateLimit },
     userId,
     name: serviceAccount?.name ?? user?.name ?? '',
     workspaces: new Map([[workspaceId, { role, scopes: scopesOf(role, found.scopes), projectIds }]]),

@@ -21,6 +21,8 @@ export const limits = {
   pageSize: 100,
   /** Points in one page of `Run.points`. */
   pointsPageSize: 100_000,
+  /** Bytes of metadata as JSON in one page of `Run.points`, which ends early; pages of several runs share them. */
+  pointsMetadataBytes: 16 * 1024 * 1024,
   chartRuns: 1_000,
   chartMetrics: 100,
   chartBuckets: 10_000,

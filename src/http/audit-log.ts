@@ -2,19 +2,22 @@
 import { once } from 'node:events';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { notFound, requireAccess } from '../access/access.ts';
-import type { Authenticator } from '../access/authenticate.ts';
 import type { Engines } from '../schema/context.ts';
 import { exportAuditLog } from '../workspaces/audit-log.ts';
-import type { Credentials } from './credentials.ts';
+import type { Edge } from './server.ts';
+
+/** How many pages it has is not known before: a year of a busy workspace is a hundred. */
+const EXPORT_COST = 100;
 
 export async function sendAuditLog(
   engines: Engines,
-  { authenticator, credentials }: { authenticator: Authenticator; credentials: Credentials },
+  { authenticator, credentials }: Edge,
   request: IncomingMessage,
   response: ServerResponse,
   trusted: boolean,
 ): Promise<void> {
   const access = requireAccess(await authenticator.authenticate(credentials.presentedBy(request, trusted)));
+  engines.budget.take(access, access.from, EXPORT_COST);
   const slug = /^\/api\/audit-log\/([^/?]+)\.jsonl(?:\?|$)/.exec(request.url ?? '')?.[1];
   if (slug === undefined) throw notFound('audit log: ask for /api/audit-log/<slug of the workspace>.jsonl');
   const pages = await exportAuditLog(engines, access, slug);

@@ -1,11 +1,14 @@
 // What an operation may bring at the most, estimated before it runs: an object costs 1, and so do a hundred points.
-// Levels and page sizes bound each list, and this bounds lists of lists.
+// Levels and page sizes bound each list, and this bounds lists of lists; what a credential may spend in a minute is counted
+// in it (src/access/budget.ts). A subscription costs what its first event may bring, once. What is sent has no price: a
+// body and a batch are bounded, and points that wait to be folded too (src/metrics/fold/pressure.ts).
 import {
   type DocumentNode,
   type FieldNode,
   type FragmentDefinitionNode,
   getOperationAST,
   Kind,
+  type OperationDefinitionNode,
   type SelectionSetNode,
   valueFromASTUntyped,
   type ValueNode,
@@ -16,6 +19,9 @@ import { invalidInput } from '../errors.ts';
 type Variables = Readonly<Record<string, unknown>>;
 
 const POINTS_A_UNIT = 100;
+/** Texts and JSON of a size that only the client knows, up to a megabyte; in a page of points, the metadata of each. */
+const LARGE_FIELDS = new Set(['config', 'summary', 'environment', 'notes', 'metadata']);
+const LARGE_FIELD = 5;
 
 /** Throws INVALID_INPUT for what would bring too much; returns the cost. */
 export function checkCost(
@@ -31,10 +37,16 @@ export function checkCost(
   return cost;
 }
 
+/** Of operations whose variables say nothing of their cost, as the one that logs: a document is remembered, and this with it. */
+const constant = new WeakMap<OperationDefinitionNode, number>();
+
 function costOf(document: DocumentNode, operationName: string | null | undefined, given: Variables): number {
   const operation = getOperationAST(document, operationName);
   if (!operation) return 0;
+  const known = constant.get(operation);
+  if (known !== undefined) return known;
   const variables: Record<string, unknown> = {};
+  let isConstant = true;
   for (const { variable, defaultValue } of operation.variableDefinitions ?? []) {
     const { value: name } = variable.name;
     variables[name] = Object.hasOwn(given, name) ? given[name] : defaultValue && valueFromASTUntyped(defaultValue);
@@ -57,19 +69,24 @@ function costOf(document: DocumentNode, operationName: string | null | undefined
     return cost;
   };
   const ofField = ({ name, arguments: args, selectionSet }: FieldNode): number => {
-    if (!selectionSet || name.value.startsWith('__')) return 0;
+    if (!selectionSet) return LARGE_FIELDS.has(name.value) ? LARGE_FIELD : 0;
+    if (name.value.startsWith('__')) return 0;
     const inner = ofSelections(selectionSet);
     const argument = (wanted: string) => args?.find((one) => one.name.value === wanted)?.value;
     if (name.value === 'charts') {
+      isConstant = false;
       const { charts, points } = measureCharts(valueOf(argument('input'), variables));
       return points / POINTS_A_UNIT + charts * Math.max(1, inner);
     }
     const first = argument('first');
     if (!first) return 1 + inner;
+    if (first.kind === Kind.VARIABLE) isConstant = false;
     const count = countOf(valueOf(first, variables));
-    return name.value === 'points' ? 1 + count / POINTS_A_UNIT : 1 + count * Math.max(1, inner);
+    return 1 + (name.value === 'points' ? count / POINTS_A_UNIT : count) * Math.max(1, inner);
   };
-  return Math.ceil(ofSelections(operation.selectionSet));
+  const cost = Math.ceil(ofSelections(operation.selectionSet));
+  if (isConstant) constant.set(operation, cost);
+  return cost;
 }
 
 function valueOf(node: ValueNode | undefined, variables: Variables): unknown {

@@ -2,13 +2,18 @@
 import type { IncomingMessage } from 'node:http';
 import type { From } from '../access/access.ts';
 import type { Presented } from '../access/authenticate.ts';
+import type { ClientAddress } from './client-address.ts';
 
 export interface Credentials {
   presentedBy(request: IncomingMessage, trusted: boolean): Presented;
   fromOf(request: IncomingMessage): From;
 }
 
-export function createCredentials({ cookieName }: { cookieName: string }): Credentials {
+export function createCredentials({ cookieName }: { cookieName: string }, addressOf: ClientAddress): Credentials {
+  const fromOf = (request: IncomingMessage): From => ({
+    address: addressOf(request),
+    userAgent: request.headers['user-agent']?.slice(0, MOST_USER_AGENT) ?? null,
+  });
   return {
     presentedBy: (request, trusted) => ({
       authorization: request.headers.authorization,
@@ -22,13 +27,6 @@ export function createCredentials({ cookieName }: { cookieName: string }): Crede
 
 /** Characters of what a client says that it is. */
 const MOST_USER_AGENT = 500;
-
-function fromOf({ socket, headers }: IncomingMessage): From {
-  return {
-    address: socket.remoteAddress ?? null,
-    userAgent: headers['user-agent']?.slice(0, MOST_USER_AGENT) ?? null,
-  };
-}
 
 /** The cookie is `<token>.<signature>`. The signature says nothing here: the token's 256 random bits are looked up. */
 function sessionTokenOf(request: IncomingMessage, cookieName: string): string | undefined {

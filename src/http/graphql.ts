@@ -1,7 +1,7 @@
 // GraphQL over HTTP and SSE: Yoga, behind a check of the body, the credential and the document, and before it the short way
 // of plain-post.ts.
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { execute, type ExecutionResult, getOperationAST, GraphQLError } from 'graphql';
+import { execute, type ExecutionResult, GraphQLError } from 'graphql';
 import { createYoga, type Plugin } from 'graphql-yoga';
 import type { Access } from '../access/access.ts';
 import type { Presented } from '../access/authenticate.ts';
@@ -15,8 +15,8 @@ import { checkCost } from './cost.ts';
 import { readDocument } from './documents.ts';
 import type { GraphiQL } from './graphiql.ts';
 import type { OpenStream, OpenStreams } from './open-streams.ts';
-import { answerPlainly } from './plain-post.ts';
-import { presentThrown, present } from './present.ts';
+import { answerPlainly, readOperation } from './plain-post.ts';
+import { presentThrown, present, retryHeader } from './present.ts';
 import type { Edge } from './server.ts';
 import type { SharedResults } from './shared-results.ts';
 import { checkVariables } from './variables.ts';
@@ -61,11 +61,15 @@ export function createGraphQLOverHttp(
         checkMethodAndAccept(request.method, accept);
         // Read here, within bounds.
         const body = request.method === 'POST' ? await readOperationBody(request) : null;
-        checkQuery(body ? body.params.query : new URL(request.url ?? '', 'http://here').searchParams.get('query'));
+        const params = body ? body.params : paramsOf(request);
+        checkQuery(params.query);
         const presented = credentials.presentedBy(request, trusted);
         const access = await authenticator.authenticate(presented);
         const context: Context = { ...engines, access, requestId, ...(body?.columns ? { columns: body.columns } : {}) };
-        if (body && (await answerPlainly(request, response, body.params, context))) return;
+        const operation = readOperation(params);
+        // Also for what is wrong, which was read and checked.
+        engines.budget.take(access, presented.from, operation?.cost ?? 0);
+        if (body && operation && (await answerPlainly(request, response, operation, context))) return;
         if (access && accept.includes('text/event-stream')) keepAsked(openStreams, presented, access, response);
         // Yoga takes what it finds there.
         if (body) Object.assign(request, { body: body.params });
@@ -83,7 +87,7 @@ export function createGraphQLOverHttp(
         const headers = {
           'content-type': `application/${asked ? 'graphql-response+json' : 'json'}; charset=utf-8`,
           ...(status === 401 ? { 'www-authenticate': 'Bearer realm="runtide"' } : {}),
-          ...(status === 503 ? { 'retry-after': '1' } : {}),
+          ...retryHeader(error),
           ...http?.headers,
         };
         response.writeHead(http?.status ?? status, headers);
@@ -107,6 +111,18 @@ function checkMethodAndAccept(method: string | undefined, accept: string): void 
 function speakJson({ method, headers }: IncomingMessage): void {
   if (method === 'POST') headers['content-type'] = 'application/json';
   if (headers.accept?.includes(COLUMNS_TYPE)) headers.accept = `application/graphql-response+json, ${headers.accept}`;
+}
+
+/** Of a GET, as Yoga reads them. */
+function paramsOf({ url = '' }: IncomingMessage): Record<string, unknown> {
+  const { searchParams } = new URL(url, 'http://here');
+  const [query, operationName] = ['query', 'operationName'].map((name) => searchParams.get(name));
+  const variables = searchParams.get('variables');
+  try {
+    return { query, operationName, variables: variables ? (JSON.parse(variables) as unknown) : null };
+  } catch {
+    return { query, operationName, variables };
+  }
 }
 
 function checkQuery(query: unknown): void {
@@ -143,8 +159,6 @@ const documentsPlugin = (live: SharedResults): Plugin<Context> => ({
   onExecute({ args, setExecuteFn }) {
     const cost = checkCost(args.document, args.operationName, args.variableValues as Record<string, unknown>);
     setExecuteFn(execute);
-    // The hot path, logging, is a mutation, whose cost says nothing.
-    if (getOperationAST(args.document, args.operationName)?.operation !== 'query') return undefined;
     return {
       onExecuteDone({ result, setResult }) {
         if (!(Symbol.asyncIterator in result)) setResult({ ...result, extensions: { ...result.extensions, cost } });

@@ -1,8 +1,8 @@
-// Answers the POST that nearly all are: a right document, a query or mutation, JSON as the answer. Yoga's Request, Response
+// Reads the operation of a request, and answers the POST that nearly all are: a right document, a query or mutation, JSON as the answer. Yoga's Request, Response
 // and promises would cost as much as GraphQL and the resolver together (docs/performance.md). Whatever is not plain, and
 // whatever is to be refused, is left to Yoga, so that rules of refusing stand in one place; nothing has run by then.
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { type DocumentNode, execute, getOperationAST } from 'graphql';
+import { type DocumentNode, execute, getOperationAST, type OperationTypeNode } from 'graphql';
 import type { Context } from '../schema/context.ts';
 import { schema } from '../schema/schema.ts';
 import { COLUMNS_TYPE, writeColumns } from './columns.ts';
@@ -18,13 +18,11 @@ type Params = Readonly<Record<string, unknown>>;
 export async function answerPlainly(
   request: IncomingMessage,
   response: ServerResponse,
-  params: Params,
+  { kind, cost, ...args }: Operation,
   contextValue: Context,
 ): Promise<boolean> {
   const type = plainType(request.headers.accept ?? '*/*');
-  const operation = type === null ? null : readOperation(params);
-  if (type === null || operation === null) return false;
-  const { cost, ...args } = operation;
+  if (type === null || kind === 'subscription') return false;
   const result = await execute({ schema, contextValue, ...args });
   // Variables of a wrong type: no resolver was called.
   if (result.data === undefined) return false;
@@ -33,7 +31,7 @@ export async function answerPlainly(
   const answer = {
     ...(errors ? { errors: errors.map((error) => present(error, requestId, log).toJSON()) } : {}),
     data,
-    ...(cost === null ? {} : { extensions: { cost } }),
+    extensions: { cost },
   };
   const body = type === COLUMNS_TYPE ? writeColumns(answer) : JSON.stringify(answer);
   const headers = { 'content-type': type === COLUMNS_TYPE ? type : `${type}; charset=utf-8` };
@@ -63,16 +61,16 @@ function plainType(accept: string): string | null {
 
 const PARAMETERS = new Set(['query', 'variables', 'operationName', 'extensions']);
 
-interface Operation {
+export interface Operation {
+  kind: OperationTypeNode;
   document: DocumentNode;
   operationName?: string;
   variableValues?: Record<string, unknown>;
-  /** Null for a mutation, whose cost says nothing. */
-  cost: number | null;
+  cost: number;
 }
 
-/** Null for what is wrong, and for subscriptions. */
-function readOperation(params: Params): Operation | null {
+/** Null for what is wrong. */
+export function readOperation(params: Params): Operation | null {
   const { query, variables, operationName } = params;
   if (typeof query !== 'string') return null;
   if (operationName != null && typeof operationName !== 'string') return null;
@@ -83,13 +81,13 @@ function readOperation(params: Params): Operation | null {
     const document = readDocument(query);
     if (!('kind' in document)) return null;
     const kind = getOperationAST(document, operationName)?.operation;
-    if (kind !== 'query' && kind !== 'mutation') return null;
-    const cost = checkCost(document, operationName, variables);
+    if (!kind) return null;
     return {
+      kind,
       document,
       ...(operationName == null ? {} : { operationName }),
       ...(variables == null ? {} : { variableValues: variables }),
-      cost: kind === 'query' ? cost : null,
+      cost: checkCost(document, operationName, variables),
     };
   } catch {
     // Yoga comes to the same, and says so.

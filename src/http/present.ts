@@ -61,6 +61,12 @@ export function presentThrown(thrown: unknown, requestId: string, log: Log): { s
   return { status: STATUS[error.extensions.code as ErrorCode], error };
 }
 
+/** Of an answer that says when to try again: in whole seconds, not too early. */
+export function retryHeader({ extensions }: GraphQLError): { 'retry-after'?: string } {
+  const { retryAfterMs } = extensions;
+  return typeof retryAfterMs === 'number' ? { 'retry-after': String(Math.ceil(retryAfterMs / 1_000)) } : {};
+}
+
 const STATUS: Record<ErrorCode, number> = {
   UNAUTHENTICATED: 401,
   FORBIDDEN: 403,

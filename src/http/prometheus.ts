@@ -16,7 +16,7 @@ export interface Counted {
 export function createPrometheus(engines: Engines, { sockets, live }: Counted): Prometheus {
   const registry = new Registry();
   collectDefaultMetrics({ register: registry });
-  const { bus, feeds, folding, pool } = engines;
+  const { budget, bus, feeds, folding, pool } = engines;
   const gauge = (name: string, help: string, read: () => number) =>
     new Gauge({
       name,
@@ -44,6 +44,11 @@ export function createPrometheus(engines: Engines, { sockets, live }: Counted): 
   );
   counter('runtide_bus_received_total', 'Messages heard from the bus.', () => bus.counts.received);
   gauge('runtide_bus_connected', '1 while the bus is there.', () => (bus.connected() ? 1 : 0));
+  counter(
+    'runtide_rate_refused_total',
+    'Operations refused because a credential or an address had spent its budget.',
+    () => budget.counts.refused,
+  );
   gauge('runtide_sockets', 'Open WebSockets.', sockets);
   counter('runtide_live_events_executed_total', 'Events of points that were made text.', () => live.executed);
   counter('runtide_live_events_sent_total', 'Events of points, by each subscriber.', () => live.sent);

@@ -12,6 +12,7 @@ import type { FoldCounts } from '../metrics/fold/folding.ts';
 import type { Engines } from '../schema/context.ts';
 import { sendAuditLog } from './audit-log.ts';
 import { createCredentials, type Credentials } from './credentials.ts';
+import { createClientAddress, type TrustedProxies } from './client-address.ts';
 import { codingsOf } from './encoding.ts';
 import { createGraphiQL } from './graphiql.ts';
 import { createGraphQLOverHttp } from './graphql.ts';
@@ -19,7 +20,7 @@ import { answerIdentity } from './identity.ts';
 import { listen, type OnUpgrade } from './listen.ts';
 import { createOpenStreams, type OpenStreams } from './open-streams.ts';
 import { createOrigins } from './origins.ts';
-import { presentThrown } from './present.ts';
+import { presentThrown, retryHeader } from './present.ts';
 import { createPrometheus, type Prometheus } from './prometheus.ts';
 import { createSharedResults, type SharedResults, type Stringify } from './shared-results.ts';
 import { createGraphQLOverWebSocket } from './websocket.ts';
@@ -35,6 +36,8 @@ export interface HttpOptions {
   metricsToken: string;
   /** Cookies go over TLS alone. */
   secure: boolean;
+  /** Default: none is believed. */
+  trustProxy?: TrustedProxies;
   /** Other than `limits` says. */
   slowStreamMs?: number;
   /** Other than a second: between two looks at what sockets do. */
@@ -82,6 +85,7 @@ export async function openHttpServer(options: HttpOptions): Promise<HttpServer> 
   let closing: Promise<void> | undefined;
   const inFlight = new Set<ServerResponse>();
   const origins = createOrigins(options.allowedOrigins);
+  const addressOf = createClientAddress(options.trustProxy ?? []);
 
   const onRequest = (request: IncomingMessage, response: ServerResponse) => {
     const about = { requestId: randomUUID(), trusted: origins.allows(request) };
@@ -132,7 +136,7 @@ export async function openHttpServer(options: HttpOptions): Promise<HttpServer> 
       const live = createSharedResults(engines, stringify);
       const slowStreamMs = options.slowStreamMs ?? limits.slowStreamMs;
       const identity = createIdentity(engines, { ...options, url: engines.url(), secret: options.authSecret });
-      const credentials = createCredentials(identity);
+      const credentials = createCredentials(identity, addressOf);
       const edge = { authenticator, credentials, openStreams, live, slowStreamMs };
       sockets = createGraphQLOverWebSocket(engines, {
         ...edge,
@@ -222,7 +226,7 @@ function servingRoutes(
         // Cut off in the middle, so that half an answer is not taken for a whole one.
         if (response.headersSent) throw thrown;
         const { status, error } = presentThrown(thrown, about.requestId, log);
-        sendJson(response, status, { errors: [error] });
+        sendJson(response.setHeaders(new Headers(retryHeader(error))), status, { errors: [error] });
       }
     };
 

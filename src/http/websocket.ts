@@ -149,14 +149,22 @@ export function createGraphQLOverWebSocket(
         `a socket may have ${limits.operationsPerSocket} operations open: complete some first`,
         { retryAfterMs: 1_000 },
       );
-    checkVariables(variables);
-    const read = readDocument(query);
-    if (Array.isArray(read)) return read as readonly GraphQLError[];
-    const document = read as DocumentNode;
-    checkCost(document, operationName, variables);
+    const { presented } = connection;
+    const access = presented && (await authenticator.authenticate(presented));
+    let cost = 0;
+    let document: DocumentNode;
+    try {
+      checkVariables(variables);
+      const read = readDocument(query);
+      if (Array.isArray(read)) return read as readonly GraphQLError[];
+      document = read as DocumentNode;
+      cost = checkCost(document, operationName, variables);
+    } finally {
+      // Also for what is wrong, which was read and checked. Past the budget that is all that is said.
+      if (presented) engines.budget.take(access, presented.from, cost);
+    }
     const kind = getOperationAST(document, operationName)?.operation;
     if (!kind) return [new GraphQLError('the document has no such operation, or has several: name one of them')];
-    const access = connection.presented && (await authenticator.authenticate(connection.presented));
     const contextValue: Context = { ...engines, access, requestId };
     const args: ExecutionArgs = {
       schema,
@@ -165,7 +173,8 @@ export function createGraphQLOverWebSocket(
       operationName: operationName ?? null,
       contextValue,
     };
-    return kind === 'subscription' ? live.subscribe(args) : execute(args);
+    if (kind === 'subscription') return live.subscribe(args);
+    return { ...(await execute(args)), extensions: { cost } };
   }
 
   /** By whoever asked. */

@@ -5,7 +5,7 @@ import type pg from 'pg';
 import type { Bus } from '../bus/bus.ts';
 import type { Log } from '../db/pool.ts';
 import { type Head, readHeads } from '../metrics/heads.ts';
-import { type BatchMessage, batchesChannel, readBatchMessage } from '../metrics/publish.ts';
+import { type BatchMessage, batchesChannel, readBatchMessage } from '../metrics/append/publish.ts';
 import type { MetricsEvent } from './events.ts';
 import { type JournalPage, readBytes, readPage, readPayload, type ReadPayload } from './journal.ts';
 

@@ -11,7 +11,7 @@ import type { MetricColumns, Points, Repeats } from './columns.ts';
 export interface JournalRow {
   sequence: number;
   attempt: number;
-  payload: Uint8Array;
+  payload: Buffer;
 }
 
 /** Steps, inclusive. */

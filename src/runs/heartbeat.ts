@@ -1,4 +1,4 @@
-// Signs of life. Appends carry theirs in their own statement (src/metrics/append.ts); this is the call of a process
+// Signs of life. Appends carry theirs in their own statement (src/metrics/append/append.ts); this is the call of a process
 // that has nothing to log.
 import type pg from 'pg';
 import type { Access } from '../access/access.ts';

@@ -39,6 +39,10 @@ export const ApiKeyType = builder.prismaObject('ApiKey', {
       resolve: ({ allProjects, projectIds }) => (allProjects ? null : projectIds),
     }),
     enabled: t.exposeBoolean('enabled', { description: 'Whether it is taken at the moment.' }),
+    rateLimit: t.exposeInt('rateLimit', {
+      nullable: true,
+      description: 'Cost that it may spend a minute; null: what the server gives to all (`server { limits }`).',
+    }),
     createdAt: t.expose('createdAt', { type: 'DateTime', description: 'When it was made.' }),
     expiresAt: t.expose('expiresAt', { type: 'DateTime', nullable: true, description: 'When it ends; null: never.' }),
     revokedAt: t.expose('revokedAt', {
@@ -125,6 +129,10 @@ const CreateApiKeyInput = builder.inputType('CreateApiKeyInput', {
     scopes: t.field({ type: [ScopeType], required: true, description: 'At least one; none that you lack yourself.' }),
     projectIds: t.idList({ description: 'The projects that it is limited to; default: all.' }),
     expiresAt: t.field({ type: 'DateTime', description: 'When it ends; default: never.' }),
+    rateLimit: t.int({
+      description:
+        'Cost that it may spend a minute, 1 to 1000000000; default: what the server gives to all. More than that takes the role ADMIN.',
+    }),
   }),
 });
 
@@ -157,9 +165,9 @@ builder.mutationField('createApiKey', (t) =>
   t.field({
     type: CreateApiKeyPayload,
     description:
-      'Makes a key of your own, or of a service account. FORBIDDEN for more than you have yourself: scopes, projects, time. NOT_FOUND for a project that is not in the workspace. Needs the scope ADMIN.',
+      'Makes a key of your own, or of a service account. FORBIDDEN for more than you have yourself: scopes, projects, time, rate. NOT_FOUND for a project that is not in the workspace. Needs the scope ADMIN.',
     args: { input: t.arg({ type: CreateApiKeyInput, required: true, description: 'What to make.' }) },
-    resolve: (_, { input }, { db, access }) => createApiKey(db, requireAccess(access), input),
+    resolve: (_, { input }, { access, ...engines }) => createApiKey(engines, requireAccess(access), input),
   }),
 );
 
@@ -172,6 +180,10 @@ const UpdateApiKeyInput = builder.inputType('UpdateApiKeyInput', {
     scopes: t.field({ type: [ScopeType], description: 'All its scopes from now on.' }),
     projectIds: t.idList({ description: 'All its projects from now on; null: every project of the workspace.' }),
     expiresAt: t.field({ type: 'DateTime', description: 'When it ends; null: never.' }),
+    rateLimit: t.int({
+      description:
+        'Cost that it may spend a minute, 1 to 1000000000; null: what the server gives to all. More than that takes the role ADMIN.',
+    }),
   }),
 });
 

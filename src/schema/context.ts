@@ -1,6 +1,7 @@
 // What every resolver is given. One context for HTTP, WebSocket and SSE.
 import type pg from 'pg';
 import type { Access } from '../access/access.ts';
+import type { Budget } from '../access/budget.ts';
 import type { AccessChanges } from '../access/changes.ts';
 import type { Bus } from '../bus/bus.ts';
 import type { Log } from '../db/pool.ts';
@@ -17,6 +18,7 @@ export interface Engines {
   pool: pg.Pool;
   bus: Bus;
   changes: AccessChanges;
+  budget: Budget;
   places: RunPlaces;
   feeds: Feeds;
   runFeeds: RunFeeds;

@@ -1,5 +1,5 @@
 import { requireAccess } from '../access/access.ts';
-import { deletePoints, type Removed } from '../metrics/remove.ts';
+import { deletePoints, type Removed } from '../metrics/append/remove.ts';
 import { builder } from './builder.ts';
 import { MetricType } from './metric.ts';
 

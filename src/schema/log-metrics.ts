@@ -1,7 +1,7 @@
 import { requireAccess } from '../access/access.ts';
 import { limits } from '../access/limits.ts';
 import { invalidInput } from '../errors.ts';
-import { type Logged, logMetrics, type LogMetricsInput } from '../metrics/log.ts';
+import { type Logged, logMetrics, type LogMetricsInput } from '../metrics/append/log.ts';
 import { builder } from './builder.ts';
 import { RepeatsType } from './metric.ts';
 import { RunCommand } from './run-command.ts';

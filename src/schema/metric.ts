@@ -172,7 +172,9 @@ export const PointsPageType = builder.objectRef<PointsPage>('PointsPage').implem
       description: 'What the points carry; null when none of them carries anything.',
     }),
     totalCount: t.expose('totalCount', { type: 'SafeInt', description: 'How many points all pages have.' }),
-    hasNextPage: t.exposeBoolean('hasNextPage', { description: 'Whether there is more after this page.' }),
+    hasNextPage: t.exposeBoolean('hasNextPage', {
+      description: 'Whether there is more after this page, also where it has fewer points than were asked for.',
+    }),
     endCursor: t.exposeString('endCursor', { nullable: true, description: '`after` for the next page.' }),
   }),
 });

@@ -99,8 +99,7 @@ export const RunType = builder.prismaObject('Run', {
     }),
     points: t.loadable({
       type: PointsPageType,
-      description:
-        'Exact points of one metric. Without `attempt`, the line: each attempt up to where a later one begins.',
+      description: `Exact points of one metric. Without \`attempt\`, the line: each attempt up to where a later one begins. A page is shorter than \`first\` where its metadata would be more than ${limits.pointsMetadataBytes / 1024 ** 2} MiB as JSON, a bound that the pages of several runs share: \`hasNextPage\` says whether to go on.`,
       maxPageSize: limits.pointsPageSize,
       args: pointsArgs,
       byPath: true,

@@ -1,5 +1,5 @@
 // Scalars. The columns of points are scalars, because a list that is checked once is sixteen times faster than a list
-// whose every entry is a field; what is in them is checked by src/metrics/batch.ts, which names metric and index.
+// whose every entry is a field; what is in them is checked by src/metrics/append/batch.ts, which names metric and index.
 import { GraphQLError, type ValueNode, valueFromASTUntyped } from 'graphql';
 import { AnsweredColumn, jsonOf } from './answered-column.ts';
 import { builder } from './builder.ts';

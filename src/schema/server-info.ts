@@ -10,12 +10,12 @@ const ServerInfo = builder.objectRef<{ version: string; url: string }>('ServerIn
     limits: t.field({
       type: Limits,
       description: 'Limits on what clients send; what is over them is refused whole.',
-      resolve: () => limits,
+      resolve: (_, __, { budget }) => ({ ...limits, rateLimit: budget.rateLimit }),
     }),
   }),
 });
 
-const Limits = builder.objectRef<typeof limits>('Limits').implement({
+const Limits = builder.objectRef<typeof limits & { rateLimit: number }>('Limits').implement({
   description: 'Limits on what clients send.',
   fields: (t) => ({
     bodyBytes: t.exposeInt('bodyBytes', { description: 'Bytes of one HTTP body or WebSocket message.' }),
@@ -29,6 +29,13 @@ const Limits = builder.objectRef<typeof limits>('Limits').implement({
     charts: t.exposeInt('charts', { description: 'Charts that one `charts` field answers with.' }),
     chartPoints: t.exposeInt('chartPoints', { description: 'Buckets of all of them together.' }),
     subscriptionRuns: t.exposeInt('subscriptionRuns', { description: 'Runs that one `metrics` subscription watches.' }),
+    operationCost: t.exposeInt('operationCost', {
+      description: 'Cost of one operation: objects, and hundreds of points, that it may bring at the most.',
+    }),
+    rateLimit: t.exposeInt('rateLimit', {
+      description:
+        'Cost that one credential may spend a minute, where it has no limit of its own, and so one address without a credential; 0: as much as they like.',
+    }),
   }),
 });
 

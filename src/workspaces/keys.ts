@@ -1,9 +1,10 @@
 // API keys: made, changed, revoked. Nobody gives a key more than they have themselves: neither scopes nor projects nor
-// time.
+// time nor rate.
 import { type Access, notFound, type Scope, scopesOf } from '../access/access.ts';
 import { recordAct } from '../access/audit.ts';
+import type { Budget } from '../access/budget.ts';
 import type { AccessChanges } from '../access/changes.ts';
-import { isAllowed, requirePermission } from '../access/permissions.ts';
+import { isAllowed, isAtLeast, requirePermission } from '../access/permissions.ts';
 import { makeKey } from '../access/token.ts';
 import type { Db } from '../db/prisma.ts';
 import { invalidInput, RuntideError } from '../errors.ts';
@@ -23,11 +24,13 @@ export interface CreateApiKeyInput {
   /** Default: all. */
   projectIds?: readonly string[] | null | undefined;
   expiresAt?: Date | null | undefined;
+  /** Cost a minute; default: what the server gives to all. */
+  rateLimit?: number | null | undefined;
 }
 
 /** Returns the secret, which exists nowhere else. */
 export async function createApiKey(
-  db: Db,
+  { db, budget }: { db: Db; budget: Budget },
   access: Access,
   input: CreateApiKeyInput,
 ): Promise<{ apiKeyId: string; secret: string }> {
@@ -41,6 +44,7 @@ export async function createApiKey(
     });
   const scopes = checkScopes(access, workspaceId, input.scopes);
   const expiresAt = checkExpiry(access, input.expiresAt ?? null);
+  const rateLimit = checkRateLimit(access, workspaceId, budget, input.rateLimit ?? null);
   const projectIds = input.projectIds ? await checkProjects(db, workspaceId, input.projectIds) : null;
   const { secret, row } = makeKey();
   await db.$transaction(async (tx) => {
@@ -55,13 +59,14 @@ export async function createApiKey(
         allProjects: projectIds === null,
         projectIds: projectIds ?? [],
         expiresAt,
+        rateLimit,
       },
     });
     await recordAct(tx, access, {
       action: 'key.create',
       workspaceId,
       target: { type: 'KEY', id: row.id, name },
-      details: { scopes, projectIds, expiresAt: expiresAt?.toISOString() ?? null, serviceAccountId },
+      details: { scopes, projectIds, expiresAt: expiresAt?.toISOString() ?? null, rateLimit, serviceAccountId },
     });
   });
   return { apiKeyId: row.id, secret };
@@ -76,11 +81,13 @@ export interface UpdateApiKeyInput {
   projectIds?: readonly string[] | null | undefined;
   /** Null: never. */
   expiresAt?: Date | null | undefined;
+  /** Null: what the server gives to all. */
+  rateLimit?: number | null | undefined;
 }
 
 /** What is left out stays. */
 export async function updateApiKey(
-  { db, changes }: { db: Db; changes: AccessChanges },
+  { db, changes, budget }: { db: Db; changes: AccessChanges; budget: Budget },
   access: Access,
   input: UpdateApiKeyInput,
 ): Promise<void> {
@@ -88,7 +95,7 @@ export async function updateApiKey(
   const { id, workspaceId } = key;
   if (key.revokedAt) throw new RuntideError('CONFLICT', 'the key was revoked, which is final: make a new one');
   const data: Prisma.ApiKeyUpdateInput = {};
-  const details: Record<string, string | boolean | null | string[]> = {};
+  const details: Record<string, string | number | boolean | null | string[]> = {};
   if (input.name != null) details.name = data.name = checkName(input.name, 'name');
   if (input.enabled != null) details.enabled = data.enabled = input.enabled;
   if (input.scopes != null) details.scopes = data.scopes = checkScopes(access, workspaceId, input.scopes);
@@ -96,6 +103,8 @@ export async function updateApiKey(
     data.expiresAt = checkExpiry(access, input.expiresAt);
     details.expiresAt = data.expiresAt?.toISOString() ?? null;
   }
+  if (input.rateLimit !== undefined)
+    details.rateLimit = data.rateLimit = checkRateLimit(access, workspaceId, budget, input.rateLimit);
   if (input.projectIds !== undefined) {
     const projectIds = input.projectIds && (await checkProjects(db, workspaceId, input.projectIds));
     data.allProjects = projectIds === null;
@@ -168,6 +177,41 @@ function checkExpiry({ credential }: Access, expiresAt: Date | null): Date | nul
       { field: 'expiresAt' },
     );
   return expiresAt;
+}
+
+/** As much as the variable takes. */
+const MOST_RATE = 1_000_000_000;
+
+/** Whoever administers the workspace says what its keys may spend; others give theirs no more than all have. */
+function checkRateLimit(
+  { credential, workspaces }: Access,
+  workspaceId: string,
+  { rateLimit: ofAll }: Budget,
+  wanted: number | null,
+): number | null {
+  const field = 'rateLimit';
+  if (wanted !== null && (wanted < 1 || wanted > MOST_RATE))
+    throw invalidInput(
+      `rateLimit must be 1 to ${MOST_RATE}, or null for what the server gives to all; it is ${wanted}`,
+      {
+        field,
+      },
+    );
+  const own = credential.rateLimit ?? null;
+  if (own !== null && (wanted === null || wanted > own))
+    throw new RuntideError(
+      'FORBIDDEN',
+      `nobody gives a key more than they have: rateLimit must be at most ${own}, as this key's own`,
+      { field },
+    );
+  const role = workspaces.get(workspaceId)?.role;
+  if (wanted !== null && ofAll > 0 && wanted > ofAll && !(role && isAtLeast(role, 'ADMIN')))
+    throw new RuntideError(
+      'FORBIDDEN',
+      `rateLimit may be at most ${ofAll}, what the server gives to all: the role ADMIN in the workspace may give more`,
+      { field },
+    );
+  return wanted;
 }
 
 /** Most projects that one key may name. */

@@ -133,6 +133,60 @@ describe('an operation may bring only so much', () => {
     expect((await app.request(charts, input(1_000, 100, 10_000))).errors?.[0]?.message).toMatch(/could cost/);
   });
 
+  test('what may be large counts for more: JSON, notes, and the metadata of points', async () => {
+    const run = (selection: string) => app.request(`{ run(id: "a") { ${selection} } }`);
+    expect(cost(await run('name'))).toBe(1);
+    expect(cost(await run('config a: config summary environment notes'))).toBe(1 + 5 * 5);
+    expect(cost(await run('children(first: 10) { nodes { ... { config } } }'))).toBe(1 + 1 + 10 * 6);
+    expect(cost(await run(`points(name: "a", first: 1000) { values }`))).toBe(1 + 1 + 10);
+    expect(cost(await run(`points(name: "a", first: 1000) { values metadata }`))).toBe(1 + 1 + 10 * 5);
+    const runs = (first: number) =>
+      app.request(
+        `{ project(id: "a") { runs(first: ${first}) { nodes { points(name: "a", first: 5000) { metadata } } } } }`,
+      );
+    expect(cost(await runs(100))).toBe(1 + 1 + 100 * (1 + 1 + 50 * 5));
+    expect(
+      (
+        await run(
+          'points(name: "a", first: 100000) { metadata } children(first: 10) { nodes { points(name: "a", first: 100000) { metadata } } }',
+        )
+      ).errors?.[0]?.message,
+    ).toMatch(/could cost 55\d{3}:/);
+  });
+
+  test('mutations have theirs, which is told too', async () => {
+    const log = (selection: string) =>
+      app.request(`mutation($input: LogMetricsInput!) { logMetrics(input: $input) { ${selection} } }`, {
+        input: { runId: 'a' },
+      });
+    const made = `mutation($first: Int!) { createRun(input: {}) { run { metrics(first: $first) { nodes { last } } } } }`;
+    expect(cost(await log('accepted'))).toBe(1);
+    expect(cost(await log('accepted commands { id }'))).toBe(2);
+    expect(cost(await app.request(made, { first: 10 }))).toBe(1 + 1 + 1 + 10);
+    // The same document: what depends on variables is not remembered with it.
+    expect(cost(await app.request(made, { first: 100 }))).toBe(1 + 1 + 1 + 100);
+    expect(cost(await app.request(made, { first: 10 }))).toBe(1 + 1 + 1 + 10);
+  });
+
+  test('each operation of a document has its own, however often it is asked for', async () => {
+    const query =
+      'query A { viewer { id } } query B { viewer { workspaces { id } } } query C($n: Int = 7) { viewer { apiKeys(first: $n) { nodes { id } } } }';
+    const ask = async (operationName: string, variables = {}) => {
+      const response = await fetch(`${app.url}/graphql`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json', authorization: `Bearer ${app.apiKey}` },
+        body: JSON.stringify({ query, operationName, variables }),
+      });
+      return cost((await response.json()) as object);
+    };
+    for (let n = 0; n < 2; n++) {
+      expect(await ask('A')).toBe(1);
+      expect(await ask('B')).toBe(2);
+      expect(await ask('C')).toBe(1 + 1 + 7);
+      expect(await ask('C', { n: 9 })).toBe(1 + 1 + 9);
+    }
+  });
+
   test('over WebSocket as well', async () => {
     const client = socketClient(app.url, app.apiKey);
     const variables = { projects: 100, runs: 100, metrics: 100 };
@@ -141,6 +195,8 @@ describe('an operation may bring only so much', () => {
       .next()
       .catch((errors: unknown) => errors);
     expect(failed).toMatchObject([{ extensions: { code: 'INVALID_INPUT' } }]);
+    const { value } = await client.iterate({ query: lists, variables: { projects: 10, metrics: 100 } }).next();
+    expect(cost(value as object)).toBeGreaterThan(10 * 10 * 100);
     await client.dispose();
   });
 });

@@ -82,7 +82,7 @@ describe('an answer', () => {
   test('that is small, or stays on this machine, leaves as it is', async () => {
     const input = { runId, metrics: [{ name: 'a', steps: [1], values: [1] }] };
     const small = await post({ query: LOG, variables: { input } }, { via: '1.1 proxy', 'accept-encoding': 'zstd' });
-    expect(small.text).toBe('{"data":{"logMetrics":{"accepted":1}}}');
+    expect(small.text).toBe('{"data":{"logMetrics":{"accepted":1}},"extensions":{"cost":1}}');
     expect(small.headers['content-encoding']).toBeUndefined();
     const near = await post(large(), { 'accept-encoding': 'zstd' });
     expect(near.headers['content-encoding']).toBeUndefined();
@@ -121,7 +121,7 @@ describe('a request', () => {
 
   test.each(['zstd', 'br', 'gzip', 'GZIP', 'identity'])('may come packed by %s, in either form', async (coding) => {
     const packed = pack[coding.toLowerCase()] ?? ((bytes: Buffer) => bytes);
-    const accepted = '{"data":{"logMetrics":{"accepted":2}}}';
+    const accepted = '{"data":{"logMetrics":{"accepted":2}},"extensions":{"cost":1}}';
     expect((await post(packed(json()), { 'content-encoding': coding })).text).toBe(accepted);
     const metrics = [{ name: 'a', steps: { column: 0 }, values: { column: 0 } }];
     const compact = writeRequest({ query: LOG, variables: { input: { runId, metrics } } }, [Float64Array.of(1, 2)]);

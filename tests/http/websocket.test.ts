@@ -52,7 +52,11 @@ describe('operations', () => {
     socket.say(subscribe('watch', WATCH, { id }));
     socket.say(subscribe('log', LOG, { id, value: 'NaN' }));
     const heard = [await socket.hear(), await socket.hear(), await socket.hear()];
-    expect(heard).toContainEqual({ id: 'log', type: 'next', payload: { data: { logMetrics: { cursor: '1' } } } });
+    expect(heard).toContainEqual({
+      id: 'log',
+      type: 'next',
+      payload: { data: { logMetrics: { cursor: '1' } }, extensions: { cost: 1 } },
+    });
     expect(heard).toContainEqual({ id: 'log', type: 'complete' });
     expect(heard).toContainEqual({
       id: 'watch',

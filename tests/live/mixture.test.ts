@@ -8,7 +8,7 @@ import { createFeeds, type Feeds } from '../../src/live/feeds.ts';
 import { readPayload } from '../../src/live/journal.ts';
 import { type Watch, watchMetrics } from '../../src/live/watch-metrics.ts';
 import { encodeRemoval, isRemoval } from '../../src/metrics/codec/removal.ts';
-import { publishBatch } from '../../src/metrics/publish.ts';
+import { publishBatch } from '../../src/metrics/append/publish.ts';
 import { until } from '../support/client.ts';
 import { silentLog } from '../support/log.ts';
 import { createRandom } from '../support/random.ts';

@@ -8,7 +8,7 @@ import { WAITING_BYTES } from '../../src/live/journal.ts';
 import { watchMetrics } from '../../src/live/watch-metrics.ts';
 import { decodeColumns } from '../../src/metrics/codec/columns.ts';
 import type { MetricColumns } from '../../src/metrics/columns.ts';
-import { publishBatch } from '../../src/metrics/publish.ts';
+import { publishBatch } from '../../src/metrics/append/publish.ts';
 import { until } from '../support/client.ts';
 import { silentLog } from '../support/log.ts';
 import { type Random, testRandom } from '../support/random.ts';

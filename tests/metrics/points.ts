@@ -2,6 +2,7 @@
 // may be, and comparison to the bit.
 
 import * as fc from 'fast-check';
+import { expect } from 'vitest';
 import { type Entries, entriesBetween, mergeBetween } from '../../src/metrics/chart/rollup.ts';
 import type { Metadata, MetricColumns, Points } from '../../src/metrics/columns.ts';
 
@@ -114,9 +115,33 @@ export function plain(metric: MetricColumns): unknown {
   return { name, tag, repeats, rows: rowsOf(metric) };
 }
 
+/** At steps 0, 1, 2, … */
+export function pointsOf(values: readonly number[], times: readonly number[] = values.map((_, i) => i)): Points {
+  return {
+    steps: Float64Array.from(values.keys()),
+    times: Float64Array.from(times),
+    values: Float64Array.from(values),
+    metadata: null,
+  };
+}
+
 /** Entries of `size` points each, the last one of what is left. */
 export function entriesOf(points: Points, size: number): Entries {
   return entriesBetween(points, every(size, points.steps.length));
+}
+
+/** An object an entry, every column by its name; −0 in a step or time is 0. */
+export function entryRows(entries: Entries): Record<keyof Entries, number>[] {
+  const names = Object.keys(entries) as (keyof Entries)[];
+  for (const name of names) expect(entries[name]).toHaveLength(entries.counts.length);
+  const isInteger = (name: string) => /steps|times/i.test(name);
+  return Array.from(
+    entries.counts,
+    (_, i) =>
+      Object.fromEntries(
+        names.map((name) => [name, isInteger(name) ? entries[name][i]! + 0 : entries[name][i]]),
+      ) as Record<keyof Entries, number>,
+  );
 }
 
 /** One entry for each `size` entries, the last one of what is left. */

@@ -2,150 +2,42 @@
 // connections that end at any statement.
 import * as fc from 'fast-check';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import type { Appended } from '../../src/metrics/append.ts';
-import type { Removal } from '../../src/metrics/codec/removal.ts';
+import type { Appended } from '../../src/metrics/append/append.ts';
 import type { MetricColumns } from '../../src/metrics/columns.ts';
 import { foldRun } from '../../src/metrics/fold/run.ts';
 import { type ChartsRequest, readCharts } from '../../src/metrics/read/charts.ts';
-import { type PointsPage, type PointsRequest, readPoints } from '../../src/metrics/read/points.ts';
+import { type PointsPage, readPoints } from '../../src/metrics/read/points.ts';
 import { readSummaries } from '../../src/metrics/read/summaries.ts';
-import { type Cut, cutOff } from '../support/cut-off.ts';
+import { cutOff } from '../support/cut-off.ts';
 import { silentLog } from '../support/log.ts';
 import { testRandom } from '../support/random.ts';
 import { append, openRunRows, type RunRows } from '../support/run-rows.ts';
-import { allParts, SOAK } from '../support/soak.ts';
+import { allParts, sayProgress, SOAK } from '../support/soak.ts';
 import { anyFew, anyLong, anyStretch } from './fold/logged.ts';
 import { appendRemoval, asStored, createModel, type Model } from './fold/model.ts';
 import { expectStored } from './fold/stored.ts';
 import { anyStep } from './points.ts';
 import { chartsOf, listOf, plainChart, plainPage, plainSummary, pointsOf, summariesOf } from './read/model.ts';
+import {
+  anyAttempt,
+  anyTurns,
+  ATTEMPTS,
+  type Change,
+  type CutWrite,
+  type End,
+  type Fold,
+  HOUR_MS,
+  type Question,
+  type Turn,
+} from './store-turns.ts';
 
 const STARTED = 1_700_000_000_000;
-const ATTEMPTS = 3;
-const HOUR_MS = 3_600_000;
 
 let rows: RunRows;
 beforeAll(async () => {
   rows = await openRunRows();
 });
 afterAll(() => rows[Symbol.asyncDispose]());
-
-type Change =
-  | { kind: 'write'; attempt: number; metrics: MetricColumns[]; writer: number | null; isTwice: boolean }
-  | { kind: 'again'; which: number }
-  | { kind: 'remove'; removal: Removal };
-
-/** With its own connection, which ends. */
-interface CutWrite {
-  kind: 'cut';
-  attempt: number;
-  metrics: MetricColumns[];
-  when: Cut['when'];
-}
-
-interface Fold {
-  portionBytes: number;
-  windowMs: number;
-  cut: Cut | null;
-}
-
-/** The ends of a range are those of points that there are, or nearly: so many of them on, and so far beside it. */
-interface End {
-  point: number;
-  beside: number;
-}
-
-type Question =
-  | ({ kind: 'charts'; from: End | null; to: End | null } & Pick<ChartsRequest, 'x' | 'attempts' | 'buckets'>)
-  | { kind: 'summaries' }
-  | ({ kind: 'points'; metric: number; from: End | null; to: End | null; sizes: number[] } & Pick<
-      PointsRequest,
-      'attempt' | 'orderBy'
-    >);
-
-/** What happens at once. */
-interface Turn {
-  changes: Change[];
-  cut: CutWrite | null;
-  folds: Fold[];
-  questions: Question[];
-}
-
-const anyAttempt = fc.integer({ min: 1, max: ATTEMPTS });
-const anyWhen = fc.constantFrom<Cut['when'][]>('before', 'unanswered', 'after');
-const anyEnd = fc.option(fc.record({ point: fc.nat(), beside: fc.integer({ min: -1, max: 1 }) }));
-const anyQuestion: fc.Arbitrary<Question> = fc.oneof(
-  {
-    weight: 4,
-    arbitrary: fc.record({
-      kind: fc.constant('charts' as const),
-      x: fc.constantFrom('STEP' as const, 'TIME' as const, 'RELATIVE_TIME' as const),
-      attempts: fc.constantFrom('LINE' as const, 'EACH' as const),
-      buckets: fc.oneof(fc.integer({ min: 1, max: 9 }), fc.integer({ min: 10, max: 400 })),
-      from: anyEnd,
-      to: anyEnd,
-    }),
-  },
-  { weight: 1, arbitrary: fc.constant({ kind: 'summaries' as const }) },
-  {
-    weight: 3,
-    arbitrary: fc.record({
-      kind: fc.constant('points' as const),
-      metric: fc.nat(9),
-      attempt: fc.option(anyAttempt),
-      orderBy: fc.constantFrom('STEP_ASC' as const, 'STEP_DESC' as const, 'TIME_ASC' as const, 'TIME_DESC' as const),
-      from: anyEnd,
-      to: anyEnd,
-      sizes: fc.array(fc.oneof(fc.integer({ min: 1, max: 9 }), fc.integer({ min: 10, max: 3_000 })), {
-        minLength: 1,
-        maxLength: 4,
-      }),
-    }),
-  },
-);
-
-const anyFold = (portions: readonly number[]): fc.Arbitrary<Fold> =>
-  fc.record({
-    portionBytes: fc.constantFrom(...portions),
-    windowMs: fc.constantFrom(0, HOUR_MS),
-    cut: fc.option(fc.record({ statement: fc.integer({ min: 1, max: 25 }), when: anyWhen }), { freq: 2 }),
-  });
-
-function anyTurns(
-  metrics: fc.Arbitrary<MetricColumns[]>,
-  removal: fc.Arbitrary<Removal>,
-  portions: readonly number[],
-  maxLength: number,
-): fc.Arbitrary<Turn[]> {
-  const change: fc.Arbitrary<Change> = fc.oneof(
-    {
-      weight: 6,
-      arbitrary: fc.record({
-        kind: fc.constant('write' as const),
-        attempt: anyAttempt,
-        metrics,
-        writer: fc.option(fc.integer({ min: 0, max: 1 })),
-        isTwice: fc.boolean(),
-      }),
-    },
-    { weight: 1, arbitrary: fc.record({ kind: fc.constant('again' as const), which: fc.nat() }) },
-    { weight: 2, arbitrary: fc.record({ kind: fc.constant('remove' as const), removal }) },
-  );
-  const cut = fc.record({ kind: fc.constant('cut' as const), attempt: anyAttempt, metrics, when: anyWhen });
-  const turn = fc.oneof(
-    // Nothing changes: pages go on.
-    fc.record({ changes: fc.constant<Change[]>([]), cut: fc.constant(null) }),
-    fc.record({ changes: fc.array(change, { minLength: 1, maxLength: 3 }), cut: fc.option(cut, { freq: 2 }) }),
-  );
-  const rest = fc.record({
-    folds: fc.array(anyFold(portions), { maxLength: 2 }),
-    questions: fc.array(anyQuestion, { minLength: 1, maxLength: 4 }),
-  });
-  return fc.array(
-    fc.tuple(turn, rest).map(([what, more]): Turn => ({ ...what, ...more })),
-    { minLength: 1, maxLength },
-  );
-}
 
 type Metrics = Model['metrics'];
 
@@ -226,7 +118,15 @@ async function askPoints(
 }
 
 /** How often what may happen has happened. */
-const newCounts = () => ({ cutFolds: 0, cutWrites: 0, lostAnswers: 0, deleted: 0, busyFolds: 0, readBetween: 0 });
+const newCounts = () => ({
+  plays: 0,
+  cutFolds: 0,
+  cutWrites: 0,
+  lostAnswers: 0,
+  deleted: 0,
+  busyFolds: 0,
+  readBetween: 0,
+});
 let counts = newCounts();
 
 interface Done {
@@ -364,19 +264,29 @@ async function expectJournal(runId: string, head: number): Promise<void> {
   });
 }
 
+/** In full, twenty times as many as in small, or as many as come to an end in this time. */
+const SOAK_MS = 5 * 60_000;
+
 /**
  * One that fails is said as it was found; with the seed given it is made small, which takes a while. Answers what never
  * happened, which should be nothing.
  */
-async function playAll(turns: fc.Arbitrary<Turn[]>, numRuns: number): Promise<string[]> {
+async function playAll(story: string, turns: fc.Arbitrary<Turn[]>, inSmall: number): Promise<string[]> {
   counts = newCounts();
   const { seed } = testRandom();
-  const endOnFailure = !process.env.RUNTIDE_TEST_SEED;
-  await fc.assert(fc.asyncProperty(turns, play), { seed, endOnFailure, numRuns: numRuns * (SOAK ? 20 : 1) });
+  const numRuns = inSmall * (SOAK ? 20 : 1);
+  using _ = sayProgress(story, () => `${counts.plays} of ${numRuns}, ${counts.cutFolds} folds cut off`);
+  const played = fc.asyncProperty(turns, async (one) => {
+    await play(one);
+    counts.plays++;
+  });
+  const limit = SOAK && !IS_REPLAY ? { interruptAfterTimeLimit: SOAK_MS } : {};
+  await fc.assert(played, { seed, endOnFailure: !IS_REPLAY, numRuns, ...limit });
   return Object.entries(counts).flatMap(([what, count]) => (count > 0 ? [] : [what]));
 }
 
-const timeout = SOAK || process.env.RUNTIDE_TEST_SEED ? 3_600_000 : 120_000;
+const IS_REPLAY = Boolean(process.env.RUNTIDE_TEST_SEED);
+const timeout = IS_REPLAY ? 3_600_000 : SOAK ? 2 * SOAK_MS : 120_000;
 
 test('few points of any kind', { timeout }, async () => {
   const metrics = fc.array(anyFew, { minLength: 1, maxLength: 3 });
@@ -391,7 +301,7 @@ test('few points of any kind', { timeout }, async () => {
       const isReversed = one !== null && other !== null && one > other;
       return { ...rest, from: isReversed ? other : one, to: isReversed ? one : other };
     });
-  expect(await playAll(anyTurns(metrics, removal, [1, 200, 1_000_000], 12), 80)).toEqual([]);
+  expect(await playAll('few points', anyTurns(metrics, removal, [1, 200, 1_000_000], 12), 80)).toEqual([]);
 });
 
 test('long stretches', { timeout }, async () => {
@@ -399,5 +309,5 @@ test('long stretches', { timeout }, async () => {
   const removal = fc
     .tuple(fc.constantFrom('loss', 'kept'), fc.option(anyAttempt), anyStretch, fc.integer({ min: 0, max: 60_000 }))
     .map(([name, attempt, { from }, length]) => ({ name, tag: '', attempt, from, to: from + length }));
-  expect(await playAll(anyTurns(metrics, removal, [1, 500_000, 4_000_000], 10), 30)).toEqual([]);
+  expect(await playAll('long stretches', anyTurns(metrics, removal, [1, 500_000, 4_000_000], 10), 30)).toEqual([]);
 });

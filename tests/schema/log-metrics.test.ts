@@ -234,6 +234,7 @@ describe('what was logged comes back to the bit', () => {
     });
     expect(await response.json()).toEqual({
       data: { logMetrics: { accepted: values.length, duplicate: false, cursor: '1', commands: [] } },
+      extensions: { cost: 2 },
     });
 
     const { run, charts } = await app.must(

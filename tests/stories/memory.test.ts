@@ -52,7 +52,7 @@ async function send(runId: string, batch: number): Promise<void> {
       steps.map(valueAt),
     ]),
   });
-  expect(await answer.json()).toEqual({ data: { logMetrics: { accepted: POINTS } } });
+  expect(await answer.json()).toEqual({ data: { logMetrics: { accepted: POINTS } }, extensions: { cost: 1 } });
 }
 
 interface Chart {

@@ -1,5 +1,6 @@
 // The server in the test's own process, on a database of its own: for stories over the wire whose SQL is counted.
 import { v7 as uuidv7 } from 'uuid';
+import { type BudgetOptions, createBudget } from '../../src/access/budget.ts';
 import { createAccessChanges } from '../../src/access/changes.ts';
 import { createApiKey, ensureOwner, type Owner } from '../../src/access/first-start.ts';
 import type { Bus } from '../../src/bus/bus.ts';
@@ -42,6 +43,9 @@ export interface AppOptions {
   bus?: Bus;
   log?: Log;
   allowedOrigins?: string[];
+  trustProxy?: number | string[];
+  /** Default: nobody is refused. */
+  budget?: Partial<BudgetOptions>;
   slowStreamMs?: number;
   socketTurnMs?: number;
   /** Without it nothing is folded by itself: statements are counted. */
@@ -60,6 +64,7 @@ export async function startApp(options: AppOptions = {}): Promise<App> {
   const db = createPrisma(pool, undefined);
   const bus = options.bus ?? createInProcessBus({ log });
   const changes = createAccessChanges({ pool, bus, log });
+  const budget = createBudget({ rateLimit: 0, ...options.budget });
   const feeds = createFeeds({ pool, bus, log });
   const runFeeds = createRunFeeds({ db, pool, bus, log });
   const folding = startFolding({ pool, log }, options.folding ?? { tickMs: NEVER_MS, tailBytes: Infinity });
@@ -76,12 +81,13 @@ export async function startApp(options: AppOptions = {}): Promise<App> {
     authSecret: AUTH_SECRET,
     metricsToken: 'token-of-the-tests',
     secure: false,
+    ...(options.trustProxy === undefined ? {} : { trustProxy: options.trustProxy }),
     ...(options.slowStreamMs === undefined ? {} : { slowStreamMs: options.slowStreamMs }),
     ...(options.socketTurnMs === undefined ? {} : { socketTurnMs: options.socketTurnMs }),
   });
   const url = `http://127.0.0.1:${http.port}`;
   const places = createRunPlaces(db);
-  const parts = { db, pool, bus, changes, places, feeds, runFeeds, folding, pressure, log };
+  const parts = { db, pool, bus, changes, budget, places, feeds, runFeeds, folding, pressure, log };
   const engines: Engines = { ...parts, url: () => url };
   const owner = await ensureOwner(db, 'tester');
   const apiKey = await createApiKey(db, owner, 'tests');
@@ -103,6 +109,7 @@ export async function startApp(options: AppOptions = {}): Promise<App> {
     async [Symbol.asyncDispose]() {
       await http.close();
       changes.close();
+      await budget.close();
       pressure.close();
       await folding.close();
       feeds.close();

@@ -59,6 +59,7 @@ export interface KeyOptions {
   /** Default: all. */
   projectIds?: string[];
   enabled?: boolean;
+  rateLimit?: number | null;
   expiresAt?: Date;
   revokedAt?: Date;
 }

@@ -2,7 +2,7 @@
 import type pg from 'pg';
 import { v7 as uuidv7 } from 'uuid';
 import { createPool } from '../../src/db/pool.ts';
-import { appendBatch, type Appended, type AppendInput } from '../../src/metrics/append.ts';
+import { appendBatch, type Appended, type AppendInput } from '../../src/metrics/append/append.ts';
 import type { MetricColumns } from '../../src/metrics/columns.ts';
 import { createDatabase } from './database.ts';
 import { silentLog } from './log.ts';

@@ -20,7 +20,7 @@ let member: Person;
 let workspaceId: string;
 let slug: string;
 beforeAll(async () => {
-  app = await startApp();
+  app = await startApp({ budget: { rateLimit: 6_000_000 } });
 });
 beforeEach(async () => {
   owner = await makePerson(app, 'Olga');
@@ -66,6 +66,9 @@ describe('nobody gives a key more than they have', () => {
     ['no project', { projectIds: [] }, 'INVALID_INPUT', /be left out for all projects/],
     ['no id of a project', { projectIds: ['nothing'] }, 'NOT_FOUND', /projectIds\[0\], nothing/],
     ['a time that is over', { expiresAt: '2020-01-01T00:00:00Z' }, 'INVALID_INPUT', /later than now/],
+    ['no rate', { rateLimit: 0 }, 'INVALID_INPUT', /rateLimit must be 1 to 1000000000/],
+    ['a rate past all bounds', { rateLimit: 1_000_000_001 }, 'INVALID_INPUT', /rateLimit must be 1 to/],
+    ['more than the server gives', { rateLimit: 6_000_001 }, 'FORBIDDEN', /at most 6000000.* the role ADMIN/],
     ['no name', { name: '' }, 'INVALID_INPUT', /name must have 1 to 256/],
     ['a name with control characters', { name: 'a\u0007b' }, 'INVALID_INPUT', /control characters/],
     ['another workspace', { workspaceId: '00000000-0000-7000-8000-000000000000' }, 'NOT_FOUND', /no such workspace/],
@@ -117,6 +120,36 @@ describe('nobody gives a key more than they have', () => {
       'FORBIDDEN',
     );
     expect(await change({ scopes: ['WRITE'] })).toBeNull();
+  });
+
+  test('of rate: more than the server gives to all is for those who administer, and a limited key gives no more', async () => {
+    const rateOf = async (person: Person, input: object) => {
+      const { data, errors } = await askAs(app, person.session, CREATE.replace('id start', 'rateLimit'), {
+        input: { workspaceId, name: 'a', scopes: ['READ'], ...input },
+      });
+      return errors?.[0]?.extensions.code ?? data.createApiKey.apiKey.rateLimit;
+    };
+    expect(await rateOf(member, {})).toBeNull();
+    expect(await rateOf(member, { rateLimit: 5 })).toBe(5);
+    expect(await rateOf(member, { rateLimit: 6_000_000 })).toBe(6_000_000);
+    expect(await rateOf(owner, { rateLimit: 6_000_001 })).toBe(6_000_001);
+
+    const limited = await makeKeyOf(app, { workspaceId, userId: owner.userId, rateLimit: 100 });
+    const change = (input: object) => askAs(app, limited.bearer, UPDATE, { input: { id: limited.id, ...input } });
+    for (const rateLimit of [101, null])
+      expect((await change({ rateLimit })).errors?.[0]).toMatchObject({
+        message: expect.stringMatching(/rateLimit must be at most 100, as this key's own/),
+        extensions: { code: 'FORBIDDEN', field: 'rateLimit' },
+      });
+    const child = { workspaceId, name: 'child', scopes: ['READ'] };
+    expect(await codeAs(app, limited.bearer, CREATE, { input: child })).toBe('FORBIDDEN');
+    expect(await codeAs(app, limited.bearer, CREATE, { input: { ...child, rateLimit: 100 } })).toBeNull();
+    expect((await change({ rateLimit: 90, name: 'slower' })).errors).toBeUndefined();
+    expect(await app.engines.db.apiKey.findUnique({ where: { id: limited.id } })).toMatchObject({ rateLimit: 90 });
+    const said = await app.engines.db.auditEntry.findFirstOrThrow({
+      where: { action: 'key.update', targetId: limited.id },
+    });
+    expect(said.details).toEqual({ name: 'slower', rateLimit: 90 });
   });
 
   test('who is less than they were has keys that are less', async () => {

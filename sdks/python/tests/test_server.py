@@ -201,6 +201,38 @@ def test_what_the_server_refuses_does_not_end_the_run(
     assert "refused 1 points" in capsys.readouterr().err
 
 
+def test_a_key_that_has_spent_its_budget_waits_and_loses_nothing(
+    connected: Api, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = connected.query(
+        'mutation { createApiKey(input: { name: "limited", scopes: [READ, WRITE], rateLimit: 300 }) { secret } }'
+    )
+    secret = made["createApiKey"]["secret"]
+    monkeypatch.setenv("RUNTIDE_API_KEY", secret)
+    monkeypatch.setenv("RUNTIDE_EXIT_TIMEOUT", "60")
+
+    def spend() -> int:
+        """All that there is; how often it was asked."""
+        asked = 0
+        headers = {"authorization": f"Bearer {secret}"}
+        with httpx.Client(base_url=connected.url, headers=headers, trust_env=False) as client:
+            while (answer := client.post("/graphql", json={"query": "{ viewer { name } }"})).is_success:
+                asked += 1
+        assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")
+        return asked
+
+    with runtide.init(project="python-client") as run:
+        assert spend() > 200
+        for step in range(1_000):
+            run.log({"x": step})
+            if step % 250 == 0:
+                spend()
+                time.sleep(0.3)
+    assert connected.points(run, "x") == [(step, float(step)) for step in range(1_000)]
+    assert connected.query(RUN, id=run.id)["run"]["status"] == "COMPLETED"
+    assert "dropped" not in capsys.readouterr().err
+
+
 def test_a_wrong_key_is_refused_at_once(connected: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RUNTIDE_API_KEY", connected.key[:-4] + "0000")
     with pytest.raises(runtide.ServerError, match="RUNTIDE_API_KEY") as refused:

@@ -30,6 +30,8 @@ export interface Rhythm {
   longestRestMs: number;
   /** A fold that is under way when it all stops has so much time to end; then it is rolled back. */
   stopMs: number;
+  /** How long `settle` tries. */
+  settleMs: number;
 }
 
 const rhythm: Rhythm = {
@@ -47,6 +49,7 @@ const rhythm: Rhythm = {
   restMs: 1_000,
   longestRestMs: 60_000,
   stopMs: 3_000,
+  settleMs: 10_000,
 };
 
 /** Runs that wait twice as long as they should are nobody's. */
@@ -58,8 +61,7 @@ const TAKING_MS = 100;
 /** Then after each fold there is a rest, so many times as long while the tail is short, and none once it is long. */
 const STAND_BACK = 4;
 const LONG_TAIL_BYTES = 32 * 1024 * 1024;
-/** How long `settle` tries, and how long it waits for somebody else who is at the run. */
-const SETTLE_MS = 10_000;
+/** How long `settle` waits for somebody else who is at the run, before it looks again. */
 const BUSY_MS = 20;
 /** Of the time, looks at the tail take a twentieth at the most. */
 const SURVEY_SHARE = 20;
@@ -81,7 +83,7 @@ export interface Folding {
   counts: Readonly<FoldCounts>;
   /** Of all runs, about: as of the last look, with what came and went here since. */
   tail: () => { bytes: number; waiting: number };
-  /** Folds what of these runs waits now, so that their tails are short enough to be read; gives up after ten seconds. */
+  /** Folds what of these runs waits now, so that their tails are short enough to be read; gives up in time. */
   settle(this: void, runIds: readonly string[]): Promise<void>;
   /** No fold begins any more; those under way end, or are rolled back. */
   close(): Promise<void>;
@@ -101,7 +103,7 @@ export function startFolding({ pool, log }: { pool: pg.Pool; log: Log }, options
     ...rhythm,
     ...options,
   };
-  const { restMs, longestRestMs, stopMs } = rest;
+  const { restMs, longestRestMs, stopMs, settleMs } = rest;
   const counts: FoldCounts = {
     folds: 0,
     batches: 0,
@@ -204,10 +206,14 @@ export function startFolding({ pool, log }: { pool: pg.Pool; log: Log }, options
   /** Whoever reads a run meanwhile waits for the same. */
   const settling = new Map<string, Promise<void>>();
   const settleOne = async (runId: string) => {
-    const end = performance.now() + SETTLE_MS;
+    const end = performance.now() + settleMs;
     while (performance.now() < end && !isClosed) {
       const start = performance.now();
-      const folded = await foldRun(pool, runId, { windowMs, log, signal: stopping.signal });
+      const folded = await foldRun(pool, runId, { windowMs, log, signal: stopping.signal }).catch((error: unknown) => {
+        // Rolled back by the stop: whoever reads is told to come again.
+        if (!isClosed) throw error;
+        return null;
+      });
       if (folded) count(folded, performance.now() - start);
       if (folded?.hasMore === false) return;
       if (folded === null) await wait(BUSY_MS);

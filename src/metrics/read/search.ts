@@ -1,95 +1,27 @@
 // The next points of some spans behind a place, in any of the orders. By step they are read in portions from there on; by
 // time all segments may have some: they are looked at from the earliest on, until no other can have an earlier one.
 import { SEGMENT_POINTS } from '../codec/segment.ts';
-import { concatenate, pick, slice } from '../chart/line.ts';
+import { concatenate, countBelow, pick, slice } from '../chart/line.ts';
 import type { Points } from '../columns.ts';
+import { bytesOf, compareKeys, type Found, isFull, keyOf, newPage, type Page, type Search } from './page.ts';
 import { type Reading, readSegments } from './rounds.ts';
 import { compareSegments, type Portion, type SegmentRow, type SegmentsNeed } from './stored.ts';
 import { countLateBefore, interleave, pointsOfSegment, type Span, storedPart, surviving, tailOf } from './series.ts';
 
-/** Step and time, or time and step, as the order goes. */
-export type Key = readonly [major: number, minor: number];
-
-/** Behind so many of the points that have this key. */
-export interface Place {
-  key: Key;
-  taken: number;
-}
-
-export interface Search {
-  place: Place | null;
-  byStep: boolean;
-  /** −1: backwards. */
-  sign: 1 | -1;
-  /** So many points behind the place are enough. */
-  behind: number;
-}
-
-/**
- * Counts points from the place's key on, and says how many of them are enough: those behind the place, and of those of its
- * key as many as there are, but no more than it says were taken. (A cursor may say anything.)
- */
-function newCounter({ place, behind }: Search) {
-  let atPlace = 0;
-  const counter = {
-    count: 0,
-    add(points: Points, search: Search): void {
-      const { length } = points.steps;
-      counter.count += length;
-      if (place === null) return;
-      for (let at = 0; at < length; at++)
-        if (compareKeys(keyOf(points, at, search), place.key, search) === 0) atPlace++;
-    },
-    enough: () => behind + Math.min(place?.taken ?? 0, atPlace),
-  };
-  return counter;
-}
-
-export function keyOf({ steps, times }: Points, at: number, { byStep }: Search): Key {
-  return byStep ? [steps[at]!, times[at]!] : [times[at]!, steps[at]!];
-}
-
-export function compareKeys(a: Key, b: Key, { sign }: Search): number {
-  return sign * (a[0] - b[0] || a[1] - b[1]);
-}
-
-/** The points that are not before the place's key, in their order. */
-function fromPlace(points: Points, search: Search): Points {
-  const { place } = search;
-  if (place === null) return points;
-  const indices = Array.from(points.steps.keys()).filter(
-    (at) => compareKeys(keyOf(points, at, search), place.key, search) >= 0,
-  );
-  return indices.length === points.steps.length ? points : pick(points, indices);
-}
-
-/** From the place's key on, in the order asked for, as many as are enough. */
-export function* searchBySteps(spans: readonly Span[], search: Search): Reading<Points> {
-  const { place, sign, behind } = search;
-  const found: Points[] = [];
-  const counter = newCounter(search);
-  const take = (points: Points) => {
-    const some = fromPlace(points, search);
-    if (some.steps.length > 0) found.push(some);
-    counter.add(some, search);
-    return counter.count < counter.enough();
-  };
+export function* searchBySteps(spans: readonly Span[], search: Search): Reading<Found> {
+  const { place, sign, most } = search;
+  const page = newPage(search);
+  let wantsMore = true;
+  const take = (points: Points) => (wantsMore = page.take(points));
   for (const span of sign === 1 ? spans : spans.toReversed()) {
     const narrow = { ...span };
     if (place !== null && sign === 1) narrow.from = Math.max(span.from, place.key[0]);
     if (place !== null && sign === -1) narrow.to = Math.min(span.to, place.key[0]);
     if (narrow.from > narrow.to) continue;
-    yield* sign === 1 ? walk(narrow, behind, take) : walkBack(narrow, behind, take);
-    if (counter.count >= counter.enough()) break;
+    yield* sign === 1 ? walk(narrow, most, take) : walkBack(narrow, most, take);
+    if (!wantsMore) break;
   }
-  const all = concatenate(sign === 1 ? found : found.toReversed());
-  const { count } = counter;
-  if (sign === 1) return slice(all, 0, counter.enough());
-  const from = Math.max(0, count - counter.enough());
-  return pick(
-    all,
-    Array.from({ length: count - from }, (_, at) => count - 1 - at),
-  );
+  return page.found();
 }
 
 /** Answers whether it wants more. */
@@ -97,12 +29,13 @@ type Take = (points: Points) => boolean;
 
 const segmentsFor = (points: number) => Math.ceil(points / SEGMENT_POINTS) + 1;
 
-function* walk(span: Span, most: number, take: Take): Reading<void> {
+/** With a time, segments that end before it (backwards: begin behind it) are left out. */
+function* walk(span: Span, most: number, take: Take, time?: number): Reading<void> {
   const { series } = span;
   let late = tailOf(span, 'LATE');
   const part = storedPart(span);
   for (let after: SegmentRow | null = null, more = part !== null; more && part !== null;) {
-    const need: SegmentsNeed = { series, ...part, order: 'ASCENDING', after, limit: segmentsFor(most) };
+    const need: SegmentsNeed = { series, ...part, order: 'ASCENDING', after, limit: segmentsFor(most), time };
     const [portion]: Portion[] = yield* readSegments([need]);
     for (const segment of portion!.segments) {
       after = segment;
@@ -119,13 +52,13 @@ function* walk(span: Span, most: number, take: Take): Reading<void> {
   if (take(late)) take(tailOf(span, 'BEHIND'));
 }
 
-function* walkBack(span: Span, most: number, take: Take): Reading<void> {
+function* walkBack(span: Span, most: number, take: Take, time?: number): Reading<void> {
   const { series } = span;
   if (!take(tailOf(span, 'BEHIND'))) return;
   let late = tailOf(span, 'LATE');
   const part = storedPart(span);
   for (let after: SegmentRow | null = null, more = part !== null; more && part !== null;) {
-    const need: SegmentsNeed = { series, ...part, order: 'DESCENDING', after, limit: segmentsFor(most) };
+    const need: SegmentsNeed = { series, ...part, order: 'DESCENDING', after, limit: segmentsFor(most), time };
     const [portion]: Portion[] = yield* readSegments([need]);
     for (const segment of portion!.segments) {
       after = segment;
@@ -140,28 +73,23 @@ function* walkBack(span: Span, most: number, take: Take): Reading<void> {
   take(late);
 }
 
-/** From the place's key on, in the order asked for, as many as are enough. */
-export function* searchByTimes(spans: readonly Span[], search: Search): Reading<Points> {
-  const best = newBest(search);
+export function* searchByTimes(spans: readonly Span[], search: Search): Reading<Found> {
+  const { sign, most, place } = search;
+  const page = newPage(search);
+  for (const span of spans) if (!(yield* takeAtPlace(span, search, page))) return page.found();
+  const best = newBest(search, page);
   for (const span of spans) {
     const { series } = span;
     for (const which of ['LATE', 'BEHIND'] as const) best.take(null, tailOf(span, which));
     const part = storedPart(span);
     for (let after: SegmentRow | null = null, more = part !== null; more && part !== null;) {
-      const [portion]: Portion[] = yield* readSegments([
-        {
-          series,
-          ...part,
-          order: search.sign === 1 ? 'EARLIEST' : 'LATEST',
-          after,
-          limit: segmentsFor(search.behind),
-          time: search.place?.key[0] ?? null,
-        },
-      ]);
+      const order = sign === 1 ? 'EARLIEST' : 'LATEST';
+      const need: SegmentsNeed = { series, ...part, order, after, limit: segmentsFor(most), time: place?.key[0] };
+      const [portion]: Portion[] = yield* readSegments([need]);
       more = portion!.more;
       for (const segment of portion!.segments) {
         after = segment;
-        if (best.isBeyond(search.sign === 1 ? segment.minTime : segment.maxTime)) {
+        if (best.isBeyond(sign === 1 ? segment.minTime : segment.maxTime)) {
           more = false;
           break;
         }
@@ -169,7 +97,27 @@ export function* searchByTimes(spans: readonly Span[], search: Search): Reading<
       }
     }
   }
-  return best.points();
+  page.take(best.points());
+  return page.found();
+}
+
+/**
+ * What there is of the place's own key, as kept repeats may have it: in the metric's order, so that those that were given
+ * already are passed over without being kept. Answers whether the page wants more.
+ */
+function* takeAtPlace(span: Span, { place, sign, most }: Search, page: Page): Reading<boolean> {
+  if (place === null || span.series.repeats === 'REPLACE') return true;
+  const [time, step] = place.key;
+  if (step < span.from || step > span.to) return true;
+  let wantsMore = true;
+  const take = (points: Points) => {
+    const { times } = points;
+    wantsMore = page.take(slice(points, countBelow(times, time), countBelow(times, time + 1)));
+    const isPast = times.length > 0 && (sign === 1 ? times.at(-1)! > time : times[0]! < time);
+    return wantsMore && !isPast;
+  };
+  yield* (sign === 1 ? walk : walkBack)({ ...span, from: step, to: step }, most, take, time);
+  return wantsMore;
 }
 
 /** Where points come from; the tail comes behind all segments. */
@@ -182,39 +130,46 @@ interface Candidates {
   places: Float64Array;
 }
 
-/** The first of all points that it is given, as many as are enough, and not many more in memory. */
-function newBest(search: Search) {
-  const { sign } = search;
-  const counter = newCounter(search);
+/** The first of all points behind the place that it is given, as many as the page may want, and not many more in memory. */
+function newBest(search: Search, page: Page) {
+  const { sign, most, room } = search;
   const sources: Source[] = [];
   let kept: Candidates[] = [];
   let count = 0;
+  let bytes = 0;
   let worst: number | null = null;
   const settle = (): Points => {
     const points = concatenate(kept.map((one) => one.points));
     const from = join(kept.map((one) => one.sources));
     const places = join(kept.map((one) => one.places));
-    const { steps, times } = points;
+    const { steps, times, metadata } = points;
     const compare = (a: number, b: number) =>
       sign *
       (times[a]! - times[b]! ||
         steps[a]! - steps[b]! ||
         compareSources(sources[from[a]!]!, sources[from[b]!]!) ||
         places[a]! - places[b]!);
-    const order = Array.from(steps.keys()).toSorted(compare).slice(0, counter.enough());
+    const sorted = Array.from(steps.keys()).toSorted(compare);
+    worst = null;
+    bytes = 0;
+    for (count = 0; count < sorted.length && worst === null; count++) {
+      const at = sorted[count]!;
+      bytes += bytesOf(metadata?.[at]);
+      // The first that the page has no place for says that there is more.
+      if (isFull(page.count + count, page.bytes + bytes, search)) worst = times[at]!;
+    }
+    const order = sorted.slice(0, count);
     const first = {
       points: pick(points, order),
       sources: Float64Array.from(order, (at) => from[at]!),
       places: Float64Array.from(order, (at) => places[at]!),
     };
     kept = [first];
-    count = order.length;
-    worst = count === counter.enough() ? first.points.times[count - 1]! : null;
     return first.points;
   };
   return {
     take(segment: SegmentRow | null, points: Points): void {
-      const some = fromPlace(points, search);
+      const some = behind(points, search);
       const { length } = some.steps;
       if (length === 0) return;
       sources.push(segment && { ...segment, points: null });
@@ -224,14 +179,27 @@ function newBest(search: Search) {
         places: Float64Array.from(some.steps.keys()),
       });
       count += length;
-      counter.add(some, search);
-      const enough = counter.enough();
-      if (count >= enough + (worst === null ? 0 : enough + SEGMENT_POINTS)) settle();
+      if (some.metadata !== null) for (const one of some.metadata) bytes += bytesOf(one);
+      const spare = worst === null ? 0 : 1;
+      if (count > most + spare * (most + SEGMENT_POINTS) || bytes > room * (1 + spare)) settle();
     },
     /** Whether nothing from this time on can be among them. */
     isBeyond: (time: number): boolean => worst !== null && sign * (time - worst) > 0,
-    points: settle,
+    /** Ascending. */
+    points(): Points {
+      const points = settle();
+      return sign === 1 ? points : pick(points, Array.from(points.steps.keys()).toReversed());
+    },
   };
+}
+
+function behind(points: Points, search: Search): Points {
+  const { place } = search;
+  if (place === null) return points;
+  const indices = Array.from(points.steps.keys()).filter(
+    (at) => compareKeys(keyOf(points, at, search), place.key, search) > 0,
+  );
+  return indices.length === points.steps.length ? points : pick(points, indices);
 }
 
 function compareSources(one: Source, other: Source): number {

@@ -32,8 +32,8 @@ export interface SegmentsNeed {
   /** Those behind this one in that order. */
   after: SegmentRow | null;
   limit: number;
-  /** By time: not those that end before it (backwards: begin behind it). */
-  time?: number | null;
+  /** Not those that end before it (backwards: begin behind it). */
+  time?: number | undefined;
 }
 
 export interface SegmentRow {
@@ -121,25 +121,32 @@ export async function fetchPages(database: Database, needs: readonly PagesNeed[]
   return found;
 }
 
-/** What stands in the statement for each order: where to go on, and how. */
-const ORDERS: Record<SegmentsOrder, { behind: string; by: string }> = {
+const FORWARDS = 'g.max_time >= n.time';
+const BACKWARDS = 'g.min_time <= n.time';
+
+/** What stands in the statement for each order: where to go on, how, and from which time on. */
+const ORDERS: Record<SegmentsOrder, { behind: string; by: string; time: string }> = {
   ASCENDING: {
     behind: '(g.first_step, g.first_time, g.part) > (n.after_step, n.after_time, n.after_part)',
     by: 'first_step, first_time, part',
+    time: FORWARDS,
   },
   DESCENDING: {
     behind: '(g.first_step, g.first_time, g.part) < (n.after_step, n.after_time, n.after_part)',
     by: 'first_step DESC, first_time DESC, part DESC',
+    time: BACKWARDS,
   },
   EARLIEST: {
     behind:
       '(g.min_time, g.first_step, g.first_time, g.part) > (n.after_edge, n.after_step, n.after_time, n.after_part)',
     by: 'min_time, first_step, first_time, part',
+    time: FORWARDS,
   },
   LATEST: {
     behind:
       '(g.max_time, g.first_step, g.first_time, g.part) < (n.after_edge, n.after_step, n.after_time, n.after_part)',
     by: 'max_time DESC, first_step DESC, first_time DESC, part DESC',
+    time: BACKWARDS,
   },
 };
 
@@ -158,7 +165,7 @@ export async function fetchSegments(
   order: SegmentsOrder,
   needs: readonly SegmentsNeed[],
 ): Promise<Portion[]> {
-  const { behind, by } = ORDERS[order];
+  const { behind, by, time: within } = ORDERS[order];
   const each = Math.max(1, Math.floor(SEGMENTS_AT_ONCE / needs.length));
   const limits = needs.map(({ limit }) => Math.min(limit, each));
   const { rows } = await database.query({
@@ -179,7 +186,7 @@ export async function fetchSegments(
                FROM segment g
                WHERE ${overlapping('n', 'n.low', 'n.high')}
                  AND (n.after_step IS NULL OR ${behind})
-                 AND (n.time IS NULL OR ${order === 'LATEST' ? 'g.min_time <= n.time' : 'g.max_time >= n.time'})
+                 AND (n.time IS NULL OR ${within})
                ORDER BY ${by}
                LIMIT n.size
              ) s

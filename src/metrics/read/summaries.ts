@@ -12,7 +12,7 @@ import { newParts } from './parts.ts';
 import { readSnapshot, readStored, type Reading, type Settle, together } from './rounds.ts';
 import { type Database } from './stored.ts';
 import { entryOfSeries, isTouched, lineOf, newSeries, type Span, tailOf } from './series.ts';
-import { checkTails, RUNS, tailOfRun, TAILS } from './snapshot.ts';
+import { checkTails, RUNS, tailOfRun, TAILS } from './tails.ts';
 
 export interface MetricSummary extends Summary {
   name: string;

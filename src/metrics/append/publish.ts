@@ -1,6 +1,6 @@
 // What goes over the bus of a run's points: its accepted batches, and that there is a removal. The bus only wakes: whoever misses a message finds
 // what it said in the journal within a second.
-import type { Bus } from '../bus/bus.ts';
+import type { Bus } from '../../bus/bus.ts';
 
 export interface BatchMessage {
   sequence: number;

@@ -2,10 +2,10 @@
 // accepts the batch number if it is new, the run's head moves, and the journal row is inserted. Whole or not at all; the
 // answer leaves after the commit, to each batch its own. Who is in a group with whom is said by groups.ts.
 import type pg from 'pg';
-import { notFound } from '../access/access.ts';
-import { invalidInput, RuntideError } from '../errors.ts';
+import { notFound } from '../../access/access.ts';
+import { invalidInput, RuntideError } from '../../errors.ts';
 import type { Batch } from './batch.ts';
-import { encodeColumns } from './codec/columns.ts';
+import { encodeColumns } from '../codec/columns.ts';
 import { ALONE, createGroups, type Member } from './groups.ts';
 
 export interface AppendInput {

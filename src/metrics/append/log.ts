@@ -1,15 +1,15 @@
 // What `logMetrics` does: check, append, and only then wake whoever watches.
 import type pg from 'pg';
-import type { Access } from '../access/access.ts';
-import { limits } from '../access/limits.ts';
-import type { Bus } from '../bus/bus.ts';
-import type { Log } from '../db/pool.ts';
-import { invalidInput } from '../errors.ts';
-import type { Folding } from './fold/folding.ts';
-import type { Pressure } from './fold/pressure.ts';
+import type { Access } from '../../access/access.ts';
+import { limits } from '../../access/limits.ts';
+import type { Bus } from '../../bus/bus.ts';
+import type { Log } from '../../db/pool.ts';
+import { invalidInput } from '../../errors.ts';
+import type { Folding } from '../fold/folding.ts';
+import type { Pressure } from '../fold/pressure.ts';
 import { publishBatch } from './publish.ts';
-import { requireRun, type RunPlaces } from '../runs/find.ts';
-import { markAlive } from '../runs/heartbeat.ts';
+import { requireRun, type RunPlaces } from '../../runs/find.ts';
+import { markAlive } from '../../runs/heartbeat.ts';
 import { appendBatch } from './append.ts';
 import { makeBatch, type MetricColumnsInput, type PointInput } from './batch.ts';
 

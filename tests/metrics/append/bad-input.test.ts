@@ -2,10 +2,10 @@
 // well as folded.
 import { isDeepStrictEqual } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { foldRun } from '../../src/metrics/fold/run.ts';
-import { type App, startApp } from '../support/app.ts';
-import { silentLog } from '../support/log.ts';
-import { createModel, joinPoints, lineParts, type Model } from './fold/model.ts';
+import { foldRun } from '../../../src/metrics/fold/run.ts';
+import { type App, startApp } from '../../support/app.ts';
+import { silentLog } from '../../support/log.ts';
+import { createModel, joinPoints, lineParts, type Model } from '../fold/model.ts';
 
 let app: App;
 beforeAll(async () => {

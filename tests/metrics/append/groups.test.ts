@@ -1,6 +1,6 @@
 // Who goes into a commit with whom.
 import { expect, test } from 'vitest';
-import { ALONE, createGroups, type Member } from '../../src/metrics/groups.ts';
+import { ALONE, createGroups, type Member } from '../../../src/metrics/append/groups.ts';
 
 interface One extends Member {
   name: string;

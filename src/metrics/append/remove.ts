@@ -3,16 +3,16 @@
 // reads them, and the fold, leave out what was removed. It is no sign of life, and takes no writer's number: a batch
 // that was accepted before stays a duplicate, and does not bring its points back.
 import type pg from 'pg';
-import { type Access, notFound } from '../access/access.ts';
-import { recordActBySql } from '../access/audit.ts';
-import type { Bus } from '../bus/bus.ts';
-import { transaction } from '../db/pool.ts';
-import { invalidInput } from '../errors.ts';
-import { requireRun, type RunPlaces } from '../runs/find.ts';
+import { type Access, notFound } from '../../access/access.ts';
+import { recordActBySql } from '../../access/audit.ts';
+import type { Bus } from '../../bus/bus.ts';
+import { transaction } from '../../db/pool.ts';
+import { invalidInput } from '../../errors.ts';
+import { requireRun, type RunPlaces } from '../../runs/find.ts';
 import { checkMetricName } from './batch.ts';
-import { encodeRemoval, type Removal } from './codec/removal.ts';
-import type { Folding } from './fold/folding.ts';
-import { readHeads } from './heads.ts';
+import { encodeRemoval, type Removal } from '../codec/removal.ts';
+import type { Folding } from '../fold/folding.ts';
+import { readHeads } from '../heads.ts';
 import { publishBatch } from './publish.ts';
 
 export interface DeletePointsInput {

@@ -4,8 +4,8 @@
 //
 // Measured on two busy cores, 10 points a batch, batches a second alone → in groups: 64 senders of 64 runs
 // 4,400 → 10,000; 8 senders of 8 runs the same; of one run the same (but half, if they had to go one after another).
-import { isUnavailable } from '../db/pool.ts';
-import { RuntideError } from '../errors.ts';
+import { isUnavailable } from '../../db/pool.ts';
+import { RuntideError } from '../../errors.ts';
 
 export interface Member {
   runId: string;

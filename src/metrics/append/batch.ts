@@ -1,8 +1,8 @@
 // Makes a batch of what a client sent, or refuses it whole, naming the field and the index. Nothing unchecked gets
 // behind this file: the columns of the API are scalars, whose lists arrive here as they were parsed, or as floats.
-import { limits } from '../access/limits.ts';
-import { invalidInput } from '../errors.ts';
-import type { Metadata, MetricColumns } from './columns.ts';
+import { limits } from '../../access/limits.ts';
+import { invalidInput } from '../../errors.ts';
+import type { Metadata, MetricColumns } from '../columns.ts';
 
 export type Repeats = 'REPLACE' | 'KEEP';
 
