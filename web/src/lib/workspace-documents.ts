@@ -197,6 +197,7 @@ export const workspaceKeysDocument = graphql(`
       start
       scopes
       projectIds
+      rateLimit
       enabled
       createdAt
       expiresAt
