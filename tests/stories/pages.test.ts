@@ -1,0 +1,163 @@
+// What people do in the pages with their accounts, workspaces and keys, as a browser shows it to them.
+import type { Browser, Page } from 'playwright-core';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { type App, startApp } from '../support/app.ts';
+import { openPage, startChromium, type WatchedPage } from '../support/browser.ts';
+import { request, until } from '../support/client.ts';
+import { register } from '../support/identity.ts';
+import { makePerson, makeWorkspace, type Person } from '../support/people.ts';
+import { SESSION_COOKIE } from '../support/secret.ts';
+
+let app: App;
+let browser: Browser;
+beforeAll(async () => {
+  [app, browser] = await Promise.all([startApp(), startChromium()]);
+});
+afterAll(async () => {
+  await browser?.close();
+  await app?.[Symbol.asyncDispose]();
+});
+
+const password = 'correct horse battery';
+
+/** A browser of somebody's; closed, and asked what it complained about, when the work is done. */
+async function inBrowser(work: (page: Page) => Promise<void>, who?: Person): Promise<void> {
+  const { context, page, outside, complaints }: WatchedPage = await openPage(browser, app.url);
+  page.setDefaultTimeout(15_000);
+  if (who) await context.addCookies([{ name: SESSION_COOKIE, value: who.sessionToken, url: app.url }]);
+  try {
+    await work(page);
+    expect({ outside, complaints }).toEqual({ outside: [], complaints: [] });
+  } finally {
+    await context.close();
+  }
+}
+
+const open = (page: Page, path: string) => page.goto(`${app.url}/app${path}`);
+const arrive = (page: Page, path: string) => page.waitForURL(`${app.url}/app${path}`);
+const press = (page: Page, name: string | RegExp) => page.getByRole('button', { name, exact: true }).click();
+const dialog = (page: Page) => page.locator('dialog[open]');
+
+async function fillRegistration(page: Page, username: string): Promise<void> {
+  await page.getByLabel('User name').fill(username);
+  await page.getByLabel('E-mail address').fill(`${username}@example.org`);
+  await page.getByLabel('Password').fill(password);
+  await press(page, 'Make the account');
+}
+
+async function signOut(page: Page): Promise<void> {
+  await page.getByTestId('account').click();
+  await page.getByTestId('sign-out').click();
+  await arrive(page, '/sign-in');
+  await page.getByTestId('sign-in').waitFor();
+}
+
+async function signIn(page: Page, who: string, secret = password): Promise<void> {
+  await page.getByLabel('User name or e-mail address').fill(who);
+  await page.getByLabel('Password').fill(secret);
+  await press(page, 'Sign in');
+}
+
+test('who was invited and has no account makes one, and is a member', async () => {
+  const owner = await makePerson(app, 'Owner of the lab');
+  const lab = await makeWorkspace(app, 'The lab', [[owner, 'OWNER']]);
+  let link = '';
+  await inBrowser(async (page) => {
+    await open(page, `/workspaces/${lab.slug}/settings/invitations`);
+    await page.getByLabel('Role').selectOption('VIEWER');
+    await press(page, 'Make the link');
+    link = await page.getByTestId('once').locator('pre').innerText();
+    expect(link).toMatch(/\/app\/invitation#rti_/);
+  }, owner);
+
+  await inBrowser(async (page) => {
+    await page.goto(link);
+    await page.getByRole('link', { name: 'Make an account' }).click();
+    await arrive(page, '/register');
+    await fillRegistration(page, 'invited');
+    await arrive(page, '/');
+    await open(page, '/workspaces');
+    await page.getByText('The lab').waitFor();
+    expect(await page.getByTestId('workspace').filter({ hasText: 'The lab' }).innerText()).toContain('Viewer');
+    // The link's secret is in no address that the browser remembers.
+    expect(await page.evaluate(() => sessionStorage.getItem('runtide-invitation'))).toBeNull();
+    await page.goBack();
+    expect(page.url()).not.toContain('rti_');
+
+    // Who reads and watches is not shown how to administer, by an address neither.
+    await open(page, `/workspaces/${lab.slug}/settings`);
+    await page.getByRole('heading', { name: 'About' }).waitFor();
+    expect(await page.getByRole('navigation', { name: 'Settings' }).getByRole('link').allInnerTexts()).toEqual([
+      'General',
+      'Members',
+      'Keys',
+    ]);
+    expect(await page.getByRole('button', { name: 'Save' }).count()).toBe(0);
+    await open(page, `/workspaces/${lab.slug}/settings/audit-log`);
+    await page.getByText('This is for those who administer the workspace.').waitFor();
+    await open(page, `/workspaces/${lab.slug}/settings/members`);
+    await page.getByText('Owner of the lab').waitFor();
+    expect(await page.getByRole('button', { name: 'Remove' }).count()).toBe(0);
+  });
+
+  await inBrowser(async (page) => {
+    await open(page, `/workspaces/${lab.slug}/settings/members`);
+    const member = page.getByTestId('member').filter({ hasText: 'invited@example.org' });
+    await member.getByRole('button', { name: 'Change role' }).click();
+    await dialog(page).getByLabel('Role').selectOption('MEMBER');
+    await dialog(page).getByRole('button', { name: 'Change role' }).click();
+    await member.getByText('Member', { exact: true }).waitFor();
+    await member.getByRole('button', { name: 'Remove' }).click();
+    await dialog(page).getByRole('button', { name: 'Remove' }).click();
+    await member.waitFor({ state: 'detached' });
+    // What was done can be read.
+    await page.getByRole('link', { name: 'Audit log' }).click();
+    await page.getByText('removed the member').waitFor();
+    expect(await page.getByTestId('audit-entry').first().innerText()).toMatch(
+      /Owner of the lab\s+removed the member\s+invited/,
+    );
+  }, owner);
+}, 60_000);
+
+test('a key is made, used, and refused once it is revoked', async () => {
+  const owner = await makePerson(app, 'Keeper of keys');
+  const lab = await makeWorkspace(app, 'Keys', [[owner, 'OWNER']]);
+  await inBrowser(async (page) => {
+    await open(page, `/workspaces/${lab.slug}/settings/keys`);
+    await press(page, 'New key');
+    await page.getByLabel('Name').fill('training');
+    await page.getByRole('checkbox', { name: 'READ' }).check();
+    await press(page, 'Make the key');
+    const secret = await page.getByTestId('once').locator('pre').innerText();
+    const ask = () => request(app.url, secret, `{ workspace(slug: "${lab.slug}") { name } }`);
+    expect((await ask()).data.workspace.name).toBe('Keys');
+
+    await press(page, 'I have copied it');
+    expect(await page.content()).not.toContain(secret);
+    const key = page.getByTestId('key').filter({ hasText: 'training' });
+    await key.getByRole('button', { name: 'Revoke' }).click();
+    await dialog(page).getByRole('button', { name: 'Revoke' }).click();
+    await key.getByText('Revoked', { exact: true }).waitFor();
+    await until(async () => (await ask()).status === 401, 'the key is refused', 3_000);
+  }, owner);
+}, 60_000);
+
+test('who is not signed in comes back to where they were going, and nowhere else', async () => {
+  const ada = await register(app, 'returner');
+  await inBrowser(async (page) => {
+    await open(page, '/workspaces');
+    await page.waitForURL(/\/app\/sign-in\?to=/);
+    await signIn(page, 'returner', 'wrong horse');
+    await page.getByTestId('problem').waitFor();
+    expect(await page.getByTestId('problem').evaluate((box) => box === document.activeElement)).toBe(true);
+    await signIn(page, 'returner', ada.password);
+    await arrive(page, '/workspaces');
+    await signOut(page);
+    for (const elsewhere of ['https://elsewhere.example/', '//elsewhere.example', '/graphql']) {
+      await open(page, `/sign-in?to=${encodeURIComponent(elsewhere)}`);
+      await signIn(page, ada.email, ada.password);
+      await arrive(page, '/');
+      await signOut(page);
+    }
+  });
+}, 60_000);
