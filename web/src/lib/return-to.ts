@@ -14,3 +14,7 @@ export function returnTo(asked: string | null, base: string): string {
 export function withReturn(page: string, to: string, base: string): string {
   return to === base ? page : `${page}?to=${encodeURIComponent(to)}`;
 }
+
+/** Whether an address is that of the machine that somebody sits at, or of a port that is forwarded to it. */
+export const isOwnMachine = (hostname: string): boolean =>
+  /^(localhost|.+\.localhost|127(\.\d{1,3}){3}|\[::1\])$/.test(hostname);
