@@ -37,6 +37,7 @@ test('with nothing set the server is for this machine alone', () => {
     diskReserveMb: 512,
     redisUrl: undefined,
     redisPrefix: 'runtide',
+    publicProjects: false,
     auditDays: 730,
     sessionDays: 30,
     metricsToken: undefined,
@@ -93,6 +94,11 @@ const accepted: Record<keyof typeof variables, [string, unknown][]> = {
     ['rediss://:pw@cache', 'rediss://:pw@cache'],
   ],
   redisPrefix: [['lab:7', 'lab:7']],
+  publicProjects: [
+    ['true', true],
+    ['TRUE', true],
+    ['false', false],
+  ],
   auditDays: [
     ['90', 90],
     ['36500', 36_500],
@@ -129,6 +135,7 @@ const refused: Record<keyof typeof variables, string[]> = {
   diskReserveMb: ['-1', '1000001'],
   redisUrl: ['cache:6379', 'http://cache'],
   redisPrefix: ['a b', 'x'.repeat(65)],
+  publicProjects: ['yes', '1'],
   auditDays: ['89', '36501', 'ever'],
   sessionDays: ['0', '366'],
   metricsToken: [
