@@ -40,7 +40,8 @@ const Limits = builder.objectRef<typeof limits>('Limits').implement({
 builder.queryField('server', (t) =>
   t.field({
     type: ServerInfo,
-    description: 'What this server is. The only field that needs no credential.',
+    description:
+      'What this server is. Needs no credential; nothing else does, but what is public where the server allows that.',
     resolve: (_, __, { url, publicProjects }) => ({ version, url: url(), publicProjects }),
   }),
 );

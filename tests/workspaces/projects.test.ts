@@ -106,6 +106,16 @@ describe('a private project', () => {
     expect(await sees(await key({ serviceAccountId: account.id, projectIds: [uuidv7()] }), project.id)).toBe(false);
   });
 
+  test('is not there for who makes a key for it and does not see it', async () => {
+    const { id } = await create(maker, { name: 'secret', visibility: 'PRIVATE' });
+    const make = (by: Person, projectIds: string[]) =>
+      codeAs(app, by.session, 'mutation($input: CreateApiKeyInput!) { createApiKey(input: $input) { secret } }', {
+        input: { workspaceId, name: 'k', scopes: ['READ'], projectIds },
+      });
+    expect([await make(maker, [id]), await make(admin, [id])]).toEqual([null, null]);
+    expect([await make(other, [id]), await make(other, [uuidv7()])]).toEqual(['NOT_FOUND', 'NOT_FOUND']);
+  });
+
   test('keeps its name, and nobody who does not see it writes into it', async () => {
     await create(maker, { name: 'secret', visibility: 'PRIVATE' });
     const shared = await create(other, { name: 'shared' });
