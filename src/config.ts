@@ -47,6 +47,13 @@ function choice<const Choice extends string>(name: string, choices: Choice[], op
   });
 }
 
+function flag(name: string, options: Options) {
+  return variable(name, 'choice', 'false', 'true, false', options, (value) => {
+    if (!/^(true|false)$/i.test(value)) throw new Error('expected true or false');
+    return value.toLowerCase() === 'true';
+  });
+}
+
 function url(name: string, protocols: string[], options: Options & { origin?: boolean; defaultText: string }) {
   const bounds = protocols.map((protocol) => `${protocol}//…`).join(' or ');
   const found: Variable<string | undefined> = {
@@ -242,6 +249,10 @@ export const variables = {
     min: 1,
     max: 365,
     description: 'Days that a signed-in browser stays signed in.',
+  }),
+  publicProjects: flag('RUNTIDE_PUBLIC_PROJECTS', {
+    description:
+      'Whether projects may be made public: anybody who reaches the server can then read them, signed in or not. Without it, or once it is switched off again, projects that are public are read by their workspaces alone.',
   }),
   auditDays: integer('RUNTIDE_AUDIT_DAYS', {
     default: 730,

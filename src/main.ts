@@ -99,7 +99,7 @@ async function serve(config: Config): Promise<void> {
     const feeds = createFeeds({ pool, bus, log });
     const runFeeds = createRunFeeds({ db, pool, bus, log });
     const folding = startFolding({ pool, log }, config.testRhythm);
-    const { tailLimitMb, diskReserveMb } = config;
+    const { tailLimitMb, diskReserveMb, publicProjects } = config;
     const folder = config.databaseUrl ? null : config.dataDir;
     const pressure = createPressure({ tail: folding.tail, log }, { tailLimitMb, diskReserveMb, folder });
     stops.push(() => folding.close());
@@ -119,7 +119,21 @@ async function serve(config: Config): Promise<void> {
     stopping.signal.throwIfAborted();
     const places = createRunPlaces(db);
     const address = () => url(http.port);
-    http.serve({ db, pool, bus, changes, budget, places, feeds, runFeeds, folding, pressure, log, url: address });
+    http.serve({
+      db,
+      pool,
+      bus,
+      changes,
+      budget,
+      places,
+      feeds,
+      runFeeds,
+      folding,
+      pressure,
+      log,
+      url: address,
+      publicProjects,
+    });
     say(greeting);
     isStarted = true;
     void purge.run();

@@ -41,6 +41,7 @@ test('with nothing set the server is for this machine alone', () => {
     redisUrl: undefined,
     redisPrefix: 'runtide',
     rateLimit: 6_000_000,
+    publicProjects: false,
     auditDays: 730,
     sessionDays: 30,
     metricsToken: undefined,
@@ -107,6 +108,11 @@ const accepted: Record<keyof typeof variables, [string, unknown][]> = {
     ['0', 0],
     ['1000000000', 1_000_000_000],
   ],
+  publicProjects: [
+    ['true', true],
+    ['TRUE', true],
+    ['false', false],
+  ],
   auditDays: [
     ['90', 90],
     ['36500', 36_500],
@@ -162,6 +168,7 @@ const refused: Record<keyof typeof variables, string[]> = {
   redisUrl: ['cache:6379', 'http://cache'],
   redisPrefix: ['a b', 'x'.repeat(65)],
   rateLimit: ['-1', '1000000001', '60/s'],
+  publicProjects: ['yes', '1'],
   auditDays: ['89', '36501', 'ever'],
   registration: ['anybody', 'domain:', 'domain:example', 'domain:a b.org', 'OPEN'],
   authSecret: ['short', 'change-me-change-me-change-me-change-me'],

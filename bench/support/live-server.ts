@@ -70,7 +70,8 @@ const http = await openHttpServer({
 });
 const url = `http://127.0.0.1:${http.port}`;
 const places = createRunPlaces(db);
-http.serve({ db, pool, bus, changes, budget, places, feeds, runFeeds, folding, pressure, log, url: () => url });
+const parts = { db, pool, bus, changes, budget, places, feeds, runFeeds, folding, pressure, log };
+http.serve({ ...parts, url: () => url, publicProjects: false });
 const owner = await ensureOwner(db, 'bench');
 const apiKeys: string[] = [];
 for (let n = 0; n < KEYS; n++) apiKeys.push(await createApiKey(db, owner, `bench ${n}`));

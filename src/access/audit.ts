@@ -27,6 +27,10 @@ export type AuditAction =
   | 'key.revoke'
   | 'serviceAccount.create'
   | 'serviceAccount.delete'
+  | 'project.share'
+  | 'project.delete'
+  | 'project.restore'
+  | 'project.purge'
   | 'points.delete'
   | 'auditLog.export';
 
@@ -34,7 +38,7 @@ export interface Act {
   action: AuditAction;
   workspaceId: string | null;
   target: {
-    type: 'WORKSPACE' | 'USER' | 'INVITATION' | 'KEY' | 'SERVICE_ACCOUNT' | 'SESSION' | 'RUN';
+    type: 'WORKSPACE' | 'USER' | 'INVITATION' | 'KEY' | 'SERVICE_ACCOUNT' | 'SESSION' | 'PROJECT' | 'RUN';
     id: string;
     name: string;
   };

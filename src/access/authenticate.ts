@@ -4,9 +4,10 @@ import type pg from 'pg';
 import type { Log } from '../db/pool.ts';
 import type { Db } from '../db/prisma.ts';
 import { RuntideError } from '../errors.ts';
-import { type Access, type From, SCOPES, scopesOf } from './access.ts';
+import { type Access, type From, type OwnGrant, SCOPES, scopesOf } from './access.ts';
 import type { AccessChanges } from './changes.ts';
 import { createKeyUse } from './key-use.ts';
+import { createSharing } from './sharing.ts';
 import { hashToken, isToken } from './token.ts';
 
 /** What of a request, or of a WebSocket's first message, may carry a credential. */
@@ -17,8 +18,8 @@ export interface Presented {
   from: From;
 }
 
-/** Who it is, wherever they ask from. */
-type Known = Omit<Access, 'from'>;
+/** Who it is, wherever they ask from, by their credential alone. */
+type Known = Omit<Access, 'from' | 'workspaces'> & { workspaces: ReadonlyMap<string, OwnGrant> };
 type Strategy = (db: Db, presented: Presented) => Promise<Known | null>;
 
 const strategies: Strategy[] = [apiKey, session];
@@ -26,7 +27,7 @@ const strategies: Strategy[] = [apiKey, session];
 const REMEMBERED = 10_000;
 
 export interface Authenticator {
-  /** Null without a credential; UNAUTHENTICATED with a wrong one. */
+  /** Without a credential null, or what is public; UNAUTHENTICATED with a wrong one. */
   authenticate(presented: Presented): Promise<Access | null>;
   /** What it said before may no longer hold. */
   onChange(listener: () => void): () => void;
@@ -38,33 +39,41 @@ export function createAuthenticator({
   pool,
   log,
   changes,
+  publicProjects,
 }: {
   db: Db;
   pool: pg.Pool;
   log: Log;
   changes: AccessChanges;
+  publicProjects: boolean;
 }): Authenticator {
-  const believed = new Map<string, Promise<Known | null>>();
+  const believed = new Map<string, Promise<Omit<Access, 'from'> | null>>();
+  const sharing = createSharing({ pool, publicProjects });
   const keyUse = createKeyUse({ pool, log });
-  const stop = changes.onChange(() => believed.clear());
+  const stop = changes.onChange(() => {
+    believed.clear();
+    sharing.forget();
+  });
   return {
     async authenticate(presented) {
-      if (!presented.authorization && !presented.sessionToken) return null;
+      const isAnonymous = !presented.authorization && !presented.sessionToken;
+      if (isAnonymous && !publicProjects) return null;
       await changes.settle();
+      if (isAnonymous) return sharing.anonymous(presented.from);
       const key = hashToken(JSON.stringify([presented.authorization, presented.sessionToken])).toString('base64');
       let known = believed.get(key);
       if (!known) {
-        known = firstOf(db, presented);
+        known = firstOf(db, presented).then((found) => found && sharing.complete(found));
         believed.set(key, known);
         // A failed look-up is not remembered; the oldest entries make room.
         known.catch(() => believed.delete(key));
         if (believed.size > REMEMBERED) believed.delete(believed.keys().next().value as string);
       }
       const found = await known;
-      if (!found) return null;
+      if (!found) return sharing.anonymous(presented.from);
       const { kind, id, expiresAt } = found.credential;
       if (expiresAt && expiresAt <= new Date()) {
-        if (kind === 'session') return null;
+        if (kind === 'session') return sharing.anonymous(presented.from);
         throw unauthenticated('the API key has expired: make a new one');
       }
       if (kind === 'key') keyUse.note(id, presented.from);

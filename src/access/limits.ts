@@ -33,6 +33,8 @@ export const limits = {
   subscriptionRuns: 1_000,
   /** Workspaces that one person may own. */
   workspacesPerPerson: 100,
+  /** Members chosen for one PRIVATE project. */
+  projectMembers: 1_000,
   /** Open operations on one WebSocket. */
   operationsPerSocket: 100,
   /** Open WebSockets and event streams of one credential, each. */

@@ -2,6 +2,7 @@
 import type pg from 'pg';
 import type { Access } from '../access/access.ts';
 import type { Budget } from '../access/budget.ts';
+import type { Place } from '../access/permissions.ts';
 import type { AccessChanges } from '../access/changes.ts';
 import type { Bus } from '../bus/bus.ts';
 import type { Log } from '../db/pool.ts';
@@ -27,6 +28,8 @@ export interface Engines {
   log: Log;
   /** The address by which people reach the server. */
   url: () => string;
+  /** Whether projects may be readable by anybody. */
+  publicProjects: boolean;
 }
 
 export interface Context extends Engines {
@@ -35,4 +38,6 @@ export interface Context extends Engines {
   requestId: string;
   /** That came beside the operation: `{"column": 3}` in it is the fourth. Left out where none can come. */
   columns?: readonly Float64Array[];
+  /** Where what a subscription tells of is: it ends once that may no longer be seen. */
+  watch?: (places: readonly Place[]) => void;
 }

@@ -5,6 +5,7 @@ import './viewer.ts';
 import './workspace.ts';
 import './workspace-mutations.ts';
 import './project.ts';
+import './project-mutations.ts';
 import './run.ts';
 import './run-mutations.ts';
 import './metric.ts';

@@ -2,18 +2,23 @@ import { limits } from '../access/limits.ts';
 import { version } from '../version.ts';
 import { builder } from './builder.ts';
 
-const ServerInfo = builder.objectRef<{ version: string; url: string }>('ServerInfo').implement({
-  description: 'What this server is and what it takes. Open to anyone.',
-  fields: (t) => ({
-    version: t.exposeString('version', { description: 'The version of Runtide, such as "0.1.0".' }),
-    url: t.exposeString('url', { description: 'The address by which people reach it.' }),
-    limits: t.field({
-      type: Limits,
-      description: 'Limits on what clients send; what is over them is refused whole.',
-      resolve: (_, __, { budget }) => ({ ...limits, rateLimit: budget.rateLimit }),
+const ServerInfo = builder
+  .objectRef<{ version: string; url: string; publicProjects: boolean }>('ServerInfo')
+  .implement({
+    description: 'What this server is and what it takes. Open to anyone.',
+    fields: (t) => ({
+      version: t.exposeString('version', { description: 'The version of Runtide, such as "0.1.0".' }),
+      url: t.exposeString('url', { description: 'The address by which people reach it.' }),
+      publicProjects: t.exposeBoolean('publicProjects', {
+        description: 'Whether projects may be public, for anybody to read.',
+      }),
+      limits: t.field({
+        type: Limits,
+        description: 'Limits on what clients send; what is over them is refused whole.',
+        resolve: (_, __, { budget }) => ({ ...limits, rateLimit: budget.rateLimit }),
+      }),
     }),
-  }),
-});
+  });
 
 const Limits = builder.objectRef<typeof limits & { rateLimit: number }>('Limits').implement({
   description: 'Limits on what clients send.',
@@ -42,7 +47,8 @@ const Limits = builder.objectRef<typeof limits & { rateLimit: number }>('Limits'
 builder.queryField('server', (t) =>
   t.field({
     type: ServerInfo,
-    description: 'What this server is. The only field that needs no credential.',
-    resolve: (_, __, { url }) => ({ version, url: url() }),
+    description:
+      'What this server is. Needs no credential; nothing else does, but what is public where the server allows that.',
+    resolve: (_, __, { url, publicProjects }) => ({ version, url: url(), publicProjects }),
   }),
 );

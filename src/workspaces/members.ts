@@ -1,9 +1,8 @@
 // Who is in a workspace and as what. A role above one's own cannot be given or taken away, and a workspace is never
 // without an owner.
-import { type Access, notFound, type Role } from '../access/access.ts';
+import { type Access, isAtLeast, notFound, type Role } from '../access/access.ts';
 import { recordAct } from '../access/audit.ts';
 import type { AccessChanges } from '../access/changes.ts';
-import { isAtLeast } from '../access/permissions.ts';
 import type { Db } from '../db/prisma.ts';
 import { invalidInput, RuntideError } from '../errors.ts';
 import type { Prisma } from '../generated/prisma/client.ts';

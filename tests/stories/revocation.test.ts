@@ -32,10 +32,10 @@ afterEach(async () => {
 });
 
 /** Two servers on one database, a person who owns a workspace, and hands on that database for what has no mutation. */
-async function startTwo(redisUrl: string | undefined) {
+async function startTwo(redisUrl: string | undefined, more: Record<string, string> = {}) {
   const database = await createDatabase();
   stops.push(() => database.drop());
-  const env = { DATABASE_URL: database.url, ...(redisUrl ? { REDIS_URL: redisUrl } : {}) };
+  const env = { DATABASE_URL: database.url, ...(redisUrl ? { REDIS_URL: redisUrl } : {}), ...more };
   const servers = await Promise.all([startServerProcess({ env }), startServerProcess({ env })]);
   for (const server of servers)
     stops.push(async () => {
@@ -53,14 +53,23 @@ async function startTwo(redisUrl: string | undefined) {
 }
 
 /** A socket of that credential at that server, which is watching; when and how it was closed. */
-async function watch(url: string, credential: Credential): Promise<{ closed: Promise<{ code: number; at: number }> }> {
-  const ws = new WebSocket(`${url.replace('http', 'ws')}/graphql`, ['graphql-transport-ws'], { headers: credential });
+async function watch(
+  url: string,
+  credential: Credential | null,
+  projectId?: string,
+): Promise<{ closed: Promise<{ code: number; at: number }> }> {
+  const headers = { ...credential };
+  const ws = new WebSocket(`${url.replace('http', 'ws')}/graphql`, ['graphql-transport-ws'], { headers });
   const closed = once(ws, 'close').then(([code]: unknown[]) => ({ code: code as number, at: Date.now() }));
   stops.push(async () => ws.terminate());
   await once(ws, 'open');
   ws.send('{"type":"connection_init"}');
   const [message] = (await once(ws, 'message')) as [Buffer];
   expect(message.toString()).toBe('{"type":"connection_ack"}');
+  if (projectId !== undefined) {
+    const query = 'subscription($id: ID!) { runs(projectId: $id) { type } }';
+    ws.send(JSON.stringify({ type: 'subscribe', id: 'a', payload: { query, variables: { id: projectId } } }));
+  }
   return { closed };
 }
 
@@ -178,6 +187,69 @@ test.each(['with Redis', 'without Redis', 'while Redis is down'])(
     // Whoever was not meant goes on.
     expect((await askAs(there, kept.bearer, '{ server { version } }')).status).toBe(200);
     expect(await Promise.race([open.closed, Promise.resolve('open')])).toBe('open');
+  },
+);
+
+test.each(['with Redis', 'without Redis'])(
+  'hidden at one server, %s: whoever may not see a project any more is told so by the other',
+  { timeout: 60_000 },
+  async (mode) => {
+    const redis = mode === 'with Redis' ? await startRedis() : null;
+    if (redis) stops.push(() => redis.stop());
+    const { here, there } = await startTwo(redis?.url, { RUNTIDE_PUBLIC_PROJECTS: 'true' });
+    const [maker, other] = [await makePerson(here, 'Max'), await makePerson(here, 'Eve')];
+    const { slug } = await makeWorkspace(here, 'lab', [
+      [maker, 'MEMBER'],
+      [other, 'MEMBER'],
+    ]);
+    const change = (field: string, type: string, input: object) =>
+      mustAs(here, maker.session, `mutation($input: ${type}!) { ${field}(input: $input) { __typename } }`, { input });
+    const look = 'query($id: ID!) { project(id: $id) { id } }';
+    const sees = async (credential: Credential | null, id: string) =>
+      (await askAs(there, credential, look, { id })).data?.project != null;
+    const [insider, outsider] = [other.session, null];
+
+    for (const [who, credential, visibility, hide] of [
+      [
+        'a member',
+        insider,
+        'WORKSPACE',
+        (id: string) => change('updateProject', 'UpdateProjectInput', { id, visibility: 'PRIVATE' }),
+      ],
+      [
+        'anybody',
+        outsider,
+        'PUBLIC',
+        (id: string) => change('updateProject', 'UpdateProjectInput', { id, visibility: 'WORKSPACE' }),
+      ],
+      [
+        'a member, of what is deleted',
+        insider,
+        'PUBLIC',
+        (id: string) => change('deleteProject', 'DeleteProjectInput', { id }),
+      ],
+    ] as const) {
+      const create = 'mutation($input: CreateProjectInput!) { createProject(input: $input) { project { id } } }';
+      const input = { workspace: slug, name: who, visibility };
+      const { id } = (await mustAs(here, maker.session, create, { input })).createProject.project as { id: string };
+      await until(() => sees(credential, id), 'it is seen there');
+      const kept = await watch(there.url, maker.session);
+      const { closed } = await watch(there.url, credential, id);
+      await hide(id);
+      const hiddenAt = Date.now();
+      let last = 0;
+      await until(async () => {
+        const asked = Date.now();
+        const isSeen = await sees(credential, id);
+        if (isSeen) last = asked;
+        return !isSeen;
+      }, 'it is hidden');
+      expect([who, last - hiddenAt]).toEqual([who, expect.toSatisfy((late: number) => late < REFUSED_MS)]);
+      const { code, at } = await closed;
+      expect([who, code]).toEqual([who, 4403]);
+      expect(at - hiddenAt).toBeLessThan(CLOSED_MS);
+      expect(await Promise.race([kept.closed, Promise.resolve('open')])).toBe('open');
+    }
   },
 );
 

@@ -51,6 +51,8 @@ export interface AppOptions {
   /** Without it nothing is folded by itself: statements are counted. */
   folding?: Partial<Rhythm>;
   pressure?: Partial<PressureOptions>;
+  /** Default: the server does not allow them. */
+  publicProjects?: boolean;
 }
 
 /** The longest that a timer takes. */
@@ -88,7 +90,7 @@ export async function startApp(options: AppOptions = {}): Promise<App> {
   const url = `http://127.0.0.1:${http.port}`;
   const places = createRunPlaces(db);
   const parts = { db, pool, bus, changes, budget, places, feeds, runFeeds, folding, pressure, log };
-  const engines: Engines = { ...parts, url: () => url };
+  const engines: Engines = { ...parts, url: () => url, publicProjects: options.publicProjects ?? false };
   const owner = await ensureOwner(db, 'tester');
   const apiKey = await createApiKey(db, owner, 'tests');
   http.serve(engines);

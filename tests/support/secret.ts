@@ -1,4 +1,5 @@
 // What servers of the tests sign and encrypt by: the same for all, so that they can share a database.
+import { createHmac } from 'node:crypto';
 import { sessionCookieName } from '../../src/identity/identity.ts';
 
 export const AUTH_SECRET = 'secret-of-the-tests-and-nobody-else';
@@ -7,5 +8,6 @@ export const SESSION_COOKIE = sessionCookieName({ secret: AUTH_SECRET, secure: f
 
 /** As a browser sends it, that signed in. */
 export function cookieOf(sessionToken: string): { cookie: string } {
-  return { cookie: `${SESSION_COOKIE}=${sessionToken}` };
+  const signature = createHmac('sha256', AUTH_SECRET).update(sessionToken).digest('base64');
+  return { cookie: `${SESSION_COOKIE}=${encodeURIComponent(`${sessionToken}.${signature}`)}` };
 }
