@@ -129,6 +129,9 @@ function originOf(value: string): string {
   return parsed.origin;
 }
 
+/** What a signing key has to outlast (src/access/signing-keys.ts). */
+export const MOST_TOKEN_SECONDS = 3_600;
+
 export const variables = {
   host: text('RUNTIDE_HOST', {
     default: 'localhost',
@@ -205,6 +208,12 @@ export const variables = {
     min: 1,
     max: 365,
     description: 'Days that a signed-in browser stays signed in.',
+  }),
+  tokenSeconds: integer('RUNTIDE_TOKEN_SECONDS', {
+    default: MOST_TOKEN_SECONDS,
+    min: 60,
+    max: MOST_TOKEN_SECONDS,
+    description: 'Seconds that a token of `createToken` lasts, at the most and unless it is asked for less.',
   }),
   auditDays: integer('RUNTIDE_AUDIT_DAYS', {
     default: 730,

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import pino from 'pino';
 import { createAccessChanges } from './access/changes.ts';
 import { createApiKey, ensureOwner, findOwner, isKeyUsable, type Owner } from './access/first-start.ts';
+import { createTokens } from './access/jwt.ts';
 import { readCredential, readCredentials, writeCredential } from './access/credentials-file.ts';
 import type { Bus } from './bus/bus.ts';
 import { createInProcessBus } from './bus/in-process.ts';
@@ -103,6 +104,12 @@ async function serve(config: Config): Promise<void> {
     stops.push(() => pressure.close());
     stops.push(() => bus.close());
     stops.push(() => changes.close());
+    const address = () => url(http.port);
+    const tokens = createTokens(
+      { db, changes },
+      { secret: authSecret, issuer: address, mostSeconds: config.tokenSeconds },
+    );
+    stops.push(() => tokens.close());
     stops.push(() => feeds.close());
     stops.push(() => runFeeds.close());
     const purge = createPurge({ pool, log, auditDays: config.auditDays });
@@ -114,8 +121,7 @@ async function serve(config: Config): Promise<void> {
     const greeting = await welcome(config, db, url(http.port), localAddress(config, http.port));
     stopping.signal.throwIfAborted();
     const places = createRunPlaces(db);
-    const address = () => url(http.port);
-    http.serve({ db, pool, bus, changes, places, feeds, runFeeds, folding, pressure, log, url: address });
+    http.serve({ db, pool, bus, changes, tokens, places, feeds, runFeeds, folding, pressure, log, url: address });
     say(greeting);
     isStarted = true;
     void purge.run();

@@ -40,6 +40,7 @@ test('with nothing set the server is for this machine alone', () => {
     redisUrl: undefined,
     redisPrefix: 'runtide',
     auditDays: 730,
+    tokenSeconds: 3_600,
     sessionDays: 30,
     metricsToken: undefined,
     logLevel: 'warn',
@@ -95,6 +96,10 @@ const accepted: Record<keyof typeof variables, [string, unknown][]> = {
     ['rediss://:pw@cache', 'rediss://:pw@cache'],
   ],
   redisPrefix: [['lab:7', 'lab:7']],
+  tokenSeconds: [
+    ['60', 60],
+    ['3600', 3_600],
+  ],
   auditDays: [
     ['90', 90],
     ['36500', 36_500],
@@ -138,6 +143,7 @@ const refused: Record<keyof typeof variables, string[]> = {
   diskReserveMb: ['-1', '1000001'],
   redisUrl: ['cache:6379', 'http://cache'],
   redisPrefix: ['a b', 'x'.repeat(65)],
+  tokenSeconds: ['59', '3601', '1h'],
   auditDays: ['89', '36501', 'ever'],
   registration: ['anybody', 'domain:', 'domain:example', 'domain:a b.org', 'OPEN'],
   authSecret: ['short', 'change-me-change-me-change-me-change-me'],

@@ -8,9 +8,17 @@ export const SCOPES: readonly Scope[] = ['READ', 'WRITE', 'ADMIN'];
 
 export interface Access {
   /** What was shown: decides about expiry, revocation and the audit. */
-  credential: { kind: 'key' | 'session'; id: string; expiresAt: Date | null };
+  credential: {
+    kind: 'key' | 'session' | 'token';
+    id: string;
+    expiresAt: Date | null;
+    /** Of a token: the key or session that it derives from. */
+    parent?: { kind: 'key' | 'session'; id: string };
+  };
   /** Null: a service account, which is nobody. */
   userId: string | null;
+  /** Whose the key is, where it is nobody's. */
+  serviceAccountId?: string | null;
   /** Of the person or the service account. */
   name: string;
   /** A workspace that is not in here does not exist for them. */
@@ -41,6 +49,11 @@ const SCOPES_OF_ROLE: Record<Role, readonly Scope[]> = {
   MEMBER: ['READ', 'WRITE'],
   VIEWER: ['READ'],
 };
+
+/** What has a budget, and so many streams: tokens cost nothing to make, and count as what they derive from. */
+export function rootIdOf({ credential }: Access): string {
+  return credential.parent?.id ?? credential.id;
+}
 
 export function scopesOf(role: Role, limitedTo?: readonly Scope[]): Set<Scope> {
   return new Set(SCOPES_OF_ROLE[role].filter((scope) => limitedTo === undefined || limitedTo.includes(scope)));

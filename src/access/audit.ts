@@ -25,6 +25,7 @@ export type AuditAction =
   | 'key.create'
   | 'key.update'
   | 'key.revoke'
+  | 'token.create'
   | 'serviceAccount.create'
   | 'serviceAccount.delete'
   | 'points.delete'
@@ -34,7 +35,7 @@ export interface Act {
   action: AuditAction;
   workspaceId: string | null;
   target: {
-    type: 'WORKSPACE' | 'USER' | 'INVITATION' | 'KEY' | 'SERVICE_ACCOUNT' | 'SESSION' | 'RUN';
+    type: 'WORKSPACE' | 'USER' | 'INVITATION' | 'KEY' | 'TOKEN' | 'SERVICE_ACCOUNT' | 'SESSION' | 'RUN';
     id: string;
     name: string;
   };

@@ -4,9 +4,12 @@ import type pg from 'pg';
 import type { Log } from '../db/pool.ts';
 import type { Db } from '../db/prisma.ts';
 import { RuntideError } from '../errors.ts';
+import type { Prisma } from '../generated/prisma/client.ts';
 import { type Access, type From, SCOPES, scopesOf } from './access.ts';
 import type { AccessChanges } from './changes.ts';
+import { expired, isJwt, lessened, notGood, type Tokens } from './jwt.ts';
 import { createKeyUse } from './key-use.ts';
+import { limits } from './limits.ts';
 import { hashToken, isToken } from './token.ts';
 
 /** What of a request, or of a WebSocket's first message, may carry a credential. */
@@ -19,11 +22,18 @@ export interface Presented {
 
 /** Who it is, wherever they ask from. */
 type Known = Omit<Access, 'from'>;
-type Strategy = (db: Db, presented: Presented) => Promise<Known | null>;
+interface Parts {
+  db: Db;
+  tokens: Tokens;
+}
 
-const strategies: Strategy[] = [apiKey, session];
+type Strategy = (parts: Parts, presented: Presented) => Promise<Known | null>;
+
+const strategies: Strategy[] = [token, apiKey, session];
 
 const REMEMBERED = 10_000;
+/** Before anything is made of it: no credential is longer. */
+const MOST_AUTHORIZATION = limits.tokenBytes + 'Bearer '.length;
 
 export interface Authenticator {
   /** Null without a credential; UNAUTHENTICATED with a wrong one. */
@@ -38,11 +48,13 @@ export function createAuthenticator({
   pool,
   log,
   changes,
+  tokens,
 }: {
   db: Db;
   pool: pg.Pool;
   log: Log;
   changes: AccessChanges;
+  tokens: Tokens;
 }): Authenticator {
   const believed = new Map<string, Promise<Known | null>>();
   const keyUse = createKeyUse({ pool, log });
@@ -50,11 +62,12 @@ export function createAuthenticator({
   return {
     async authenticate(presented) {
       if (!presented.authorization && !presented.sessionToken) return null;
+      if ((presented.authorization?.length ?? 0) > MOST_AUTHORIZATION) throw notGood();
       await changes.settle();
       const key = hashToken(JSON.stringify([presented.authorization, presented.sessionToken])).toString('base64');
       let known = believed.get(key);
       if (!known) {
-        known = firstOf(db, presented);
+        known = firstOf({ db, tokens }, presented);
         believed.set(key, known);
         // A failed look-up is not remembered; the oldest entries make room.
         known.catch(() => believed.delete(key));
@@ -62,12 +75,14 @@ export function createAuthenticator({
       }
       const found = await known;
       if (!found) return null;
-      const { kind, id, expiresAt } = found.credential;
+      const { kind, id, expiresAt, parent } = found.credential;
       if (expiresAt && expiresAt <= new Date()) {
         if (kind === 'session') return null;
+        if (kind === 'token') throw expired();
         throw unauthenticated('the API key has expired: make a new one');
       }
       if (kind === 'key') keyUse.note(id, presented.from);
+      else if (parent?.kind === 'key') keyUse.note(parent.id, presented.from);
       return { ...found, from: presented.from };
     },
     onChange: (listener) => changes.onChange(listener),
@@ -78,21 +93,47 @@ export function createAuthenticator({
   };
 }
 
-async function firstOf(db: Db, presented: Presented): Promise<Known | null> {
+async function firstOf(parts: Parts, presented: Presented): Promise<Known | null> {
   for (const strategy of strategies) {
-    const known = await strategy(db, presented);
+    const known = await strategy(parts, presented);
     if (known) return known;
   }
   return null;
 }
 
-async function apiKey(db: Db, { authorization }: Presented): Promise<Known | null> {
+/** Signed by us, and of what it says whatever the key or session that made it allows now. */
+async function token({ db, tokens }: Parts, { authorization }: Presented): Promise<Known | null> {
+  const text = authorization && bearerOf(authorization);
+  if (!text || !isJwt(text)) return null;
+  const claims = await tokens.verify(text);
+  const { kind, id } = claims.parent;
+  const parent = await (kind === 'key' ? knownByKey(db, { id }) : knownBySession(db, { id })).catch(
+    (error: unknown) => {
+      if (error instanceof RuntideError && error.code === 'UNAUTHENTICATED') return null;
+      throw error;
+    },
+  );
+  const known = parent && lessened(parent, claims);
+  if (!known) throw notGood();
+  return known;
+}
+
+async function apiKey({ db }: Parts, { authorization }: Presented): Promise<Known | null> {
   if (!authorization) return null;
-  const token = /^Bearer +(\S+)$/i.exec(authorization)?.[1];
-  if (!token) throw unauthenticated('send the API key as `Authorization: Bearer <key>`');
-  if (!isToken('key', token)) throw unauthenticated('this is not an API key of Runtide, or it was cut or mistyped');
+  const text = bearerOf(authorization);
+  if (!text) throw unauthenticated('send the API key as `Authorization: Bearer <key>`');
+  if (!isToken('key', text)) throw unauthenticated('this is not an API key of Runtide, or it was cut or mistyped');
+  return knownByKey(db, { secretHash: hashToken(text) });
+}
+
+function bearerOf(authorization: string): string | undefined {
+  return /^Bearer +(\S+)$/i.exec(authorization)?.[1];
+}
+
+/** Throws UNAUTHENTICATED with the reason. */
+async function knownByKey(db: Db, where: Prisma.ApiKeyWhereUniqueInput): Promise<Known> {
   const found = await db.apiKey.findUnique({
-    where: { secretHash: hashToken(token) },
+    where,
     include: {
       workspace: { select: { deletedAt: true } },
       user: { select: { name: true, suspendedAt: true, memberships: { select: { workspaceId: true, role: true } } } },
@@ -103,7 +144,7 @@ async function apiKey(db: Db, { authorization }: Presented): Promise<Known | nul
   if (!found.enabled) throw unauthenticated('the API key is disabled: whoever administers the workspace can enable it');
   if (found.user?.suspendedAt) throw unauthenticated('the account that the API key belongs to is suspended');
   if (found.workspace.deletedAt) throw unauthenticated('the workspace of the API key was deleted');
-  const { id, workspaceId, userId, user, serviceAccount, expiresAt } = found;
+  const { id, workspaceId, userId, user, serviceAccount, serviceAccountId, expiresAt } = found;
   // A key can do no more than the person whose it is. A service account administers at the most what its keys name.
   const role = serviceAccount ? 'ADMIN' : user?.memberships.find((one) => one.workspaceId === workspaceId)?.role;
   if (!role) throw unauthenticated('the API key belongs to somebody who left the workspace');
@@ -111,18 +152,23 @@ async function apiKey(db: Db, { authorization }: Presented): Promise<Known | nul
   return {
     credential: { kind: 'key', id, expiresAt },
     userId,
+    serviceAccountId,
     name: serviceAccount?.name ?? user?.name ?? '',
     workspaces: new Map([[workspaceId, { role, scopes: scopesOf(role, found.scopes), projectIds }]]),
     homeWorkspaceId: workspaceId,
   };
 }
 
-async function session(db: Db, { sessionToken }: Presented): Promise<Known | null> {
+async function session({ db }: Parts, { sessionToken }: Presented): Promise<Known | null> {
   if (!sessionToken) return null;
   // An old cookie is not an error: the page asks to sign in again.
   if (!isToken('session', sessionToken)) return null;
+  return knownBySession(db, { tokenHash: hashToken(sessionToken).toString('hex') });
+}
+
+async function knownBySession(db: Db, where: Prisma.SessionWhereUniqueInput): Promise<Known | null> {
   const found = await db.session.findUnique({
-    where: { tokenHash: hashToken(sessionToken).toString('hex') },
+    where,
     include: {
       user: {
         select: {

@@ -2,6 +2,7 @@
 import type pg from 'pg';
 import type { Access } from '../access/access.ts';
 import type { AccessChanges } from '../access/changes.ts';
+import type { Tokens } from '../access/jwt.ts';
 import type { Bus } from '../bus/bus.ts';
 import type { Log } from '../db/pool.ts';
 import type { Db } from '../db/prisma.ts';
@@ -17,6 +18,7 @@ export interface Engines {
   pool: pg.Pool;
   bus: Bus;
   changes: AccessChanges;
+  tokens: Tokens;
   places: RunPlaces;
   feeds: Feeds;
   runFeeds: RunFeeds;

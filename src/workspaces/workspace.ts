@@ -147,7 +147,7 @@ export function requireWorkspaceId(
 
 /** For the rest of the request that joined it: what is known of the credential was asked before. */
 export function withWorkspace(access: Access, workspaceId: string, role: Role): Access {
-  if (access.credential.kind === 'key') return access;
+  if (access.credential.kind !== 'session') return access;
   const grant = { role, scopes: new Set(['READ', 'WRITE', 'ADMIN'] as const), projectIds: null };
   return { ...access, workspaces: new Map([...access.workspaces, [workspaceId, grant]]) };
 }

@@ -13,7 +13,8 @@ export interface Case {
     | 'self' // what everybody knows of themself
     | 'person' // what a person does in no workspace
     // In a project; in the workspace as a whole; in what of it a key that is limited to projects may know.
-    | { scope: Scope; role: Role; in: 'project' | 'workspace' | 'either' };
+    // ANY: whichever scope they have.
+    | { scope: Scope | 'ANY'; role: Role; in: 'project' | 'workspace' | 'either' };
   /** Whoever may not do it may not even see what it is about. */
   hidden?: true;
   /** Who is answered otherwise, and how. */
@@ -306,6 +307,27 @@ export const mutations: Record<string, Case> = {
     at: 'revokeApiKey',
     needs: administer,
     hidden: true,
+  },
+  'Mutation.createToken': {
+    document: mutation('createToken', 'CreateTokenInput', 'token expiresAt'),
+    variables: input(({ workspaceId }) => ({ workspaceId, scopes: ['READ'], ttl: 60 })),
+    at: 'createToken',
+    needs: { scope: 'ANY', role: 'VIEWER', in: 'either' },
+    // They lack READ themselves.
+    but: { 'a key that writes': 'FORBIDDEN', 'a key that administers': 'FORBIDDEN' },
+  },
+  'Mutation.createToken, for a project': {
+    document: mutation('createToken', 'CreateTokenInput', 'token expiresAt'),
+    variables: input(({ projectId }) => ({ projectIds: [projectId], scopes: ['WRITE'] })),
+    at: 'createToken',
+    needs: { scope: 'ANY', role: 'VIEWER', in: 'project' },
+    // They lack WRITE: the one by their role.
+    but: {
+      'a viewer': 'FORBIDDEN',
+      'a key that reads': 'FORBIDDEN',
+      'a token that reads': 'FORBIDDEN',
+      'a key that administers': 'FORBIDDEN',
+    },
   },
   'Mutation.createServiceAccount': {
     document: mutation('createServiceAccount', 'CreateServiceAccountInput', 'serviceAccount { id }'),

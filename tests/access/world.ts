@@ -33,6 +33,7 @@ export interface World {
   asking: Record<string, Asking>;
 }
 
+const bearer = (secret: string): Credential => ({ authorization: `Bearer ${secret}` });
 const RWA = 'READ WRITE ADMIN';
 
 export async function makeWorld(app: App): Promise<World> {
@@ -95,6 +96,19 @@ export async function makeWorld(app: App): Promise<World> {
     (await makeKeyOf(app, { workspaceId, userId, name: `${mark} key`, ...options })).bearer;
   const changed = await makeKeyOf(app, { workspaceId, userId: admin.userId, name: `${mark} key` });
   const hour = 3_600_000;
+  const CREATE_TOKEN = 'mutation($input: CreateTokenInput!) { createToken(input: $input) { token } }';
+  const tokenOf = async (by: Credential, input: object) =>
+    bearer((await mustAs(app, by, CREATE_TOKEN, { input: { workspaceId, ttl: 600, ...input } })).createToken.token);
+  const { id: sessionId } = await db.session.findFirstOrThrow({ where: { userId } });
+  const expired = await app.engines.tokens.sign({
+    id: randomUUID(),
+    subject: userId,
+    parent: { kind: 'session', id: sessionId },
+    workspaceId,
+    scopes: ['READ', 'WRITE', 'ADMIN'],
+    projectIds: null,
+    expiresAt: new Date(Date.now() - 1_000),
+  });
   return {
     mark,
     workspaceId,
@@ -114,6 +128,7 @@ export async function makeWorld(app: App): Promise<World> {
       'an expired key': { credential: await key({ expiresAt: new Date(Date.now() - hour) }), dead: true },
       'a revoked key': { credential: await key({ revokedAt: new Date() }), dead: true },
       'a disabled key': { credential: await key({ enabled: false }), dead: true },
+      'an expired token': { credential: bearer(expired), dead: true },
       'somebody from another workspace': { credential: stranger.session },
       'a key of another workspace': {
         credential: (await makeKeyOf(app, { workspaceId: elsewhere.workspaceId, userId: stranger.userId })).bearer,
@@ -130,6 +145,17 @@ export async function makeWorld(app: App): Promise<World> {
       },
       'a key of another project': {
         credential: await key({ projectIds: [other.project.id] }),
+        grant: { role: 'OWNER', scopes: RWA, limited: true },
+      },
+      'a token that reads': {
+        credential: await tokenOf(owner.session, { scopes: ['READ'] }),
+        grant: { role: 'OWNER', scopes: 'READ' },
+      },
+      'a token of another project': {
+        credential: await tokenOf(await key({}), {
+          scopes: ['READ', 'WRITE', 'ADMIN'],
+          projectIds: [other.project.id],
+        }),
         grant: { role: 'OWNER', scopes: RWA, limited: true },
       },
       'a service account': {

@@ -2,6 +2,7 @@
 import { v7 as uuidv7 } from 'uuid';
 import { createAccessChanges } from '../../src/access/changes.ts';
 import { createApiKey, ensureOwner, type Owner } from '../../src/access/first-start.ts';
+import { createTokens, type TokensOptions } from '../../src/access/jwt.ts';
 import type { Bus } from '../../src/bus/bus.ts';
 import { createInProcessBus } from '../../src/bus/in-process.ts';
 import { createPool, type Log } from '../../src/db/pool.ts';
@@ -47,6 +48,7 @@ export interface AppOptions {
   /** Without it nothing is folded by itself: statements are counted. */
   folding?: Partial<Rhythm>;
   pressure?: Partial<PressureOptions>;
+  tokens?: Partial<TokensOptions>;
 }
 
 /** The longest that a timer takes. */
@@ -81,7 +83,11 @@ export async function startApp(options: AppOptions = {}): Promise<App> {
   });
   const url = `http://127.0.0.1:${http.port}`;
   const places = createRunPlaces(db);
-  const parts = { db, pool, bus, changes, places, feeds, runFeeds, folding, pressure, log };
+  const tokens = createTokens(
+    { db, changes },
+    { secret: AUTH_SECRET, issuer: () => url, mostSeconds: 3_600, ...options.tokens },
+  );
+  const parts = { db, pool, bus, changes, tokens, places, feeds, runFeeds, folding, pressure, log };
   const engines: Engines = { ...parts, url: () => url };
   const owner = await ensureOwner(db, 'tester');
   const apiKey = await createApiKey(db, owner, 'tests');
@@ -103,6 +109,7 @@ export async function startApp(options: AppOptions = {}): Promise<App> {
     async [Symbol.asyncDispose]() {
       await http.close();
       changes.close();
+      tokens.close();
       pressure.close();
       await folding.close();
       feeds.close();
