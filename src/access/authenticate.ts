@@ -62,7 +62,8 @@ export function createAuthenticator({
   return {
     async authenticate(presented) {
       if (!presented.authorization && !presented.sessionToken) return null;
-      if ((presented.authorization?.length ?? 0) > MOST_AUTHORIZATION) throw notGood();
+      if ((presented.authorization?.length ?? 0) > MOST_AUTHORIZATION)
+        throw unauthenticated('this is neither an API key nor a token of Runtide: it is too long');
       await changes.settle();
       const key = hashToken(JSON.stringify([presented.authorization, presented.sessionToken])).toString('base64');
       let known = believed.get(key);

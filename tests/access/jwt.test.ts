@@ -462,6 +462,7 @@ describe('forged tokens', () => {
       [...(await forge()).split('.').slice(0, 2), (await forge()).split('.')[2]].join('.'),
     'encrypted, by its form': async () => `${await forge()}.AAAA.AAAA`,
     'nothing but dots': async () => '..',
+    'an empty one': async () => 'eyJhbGciOiJub25lIn0.e30.',
     'not JSON': async () => `${Buffer.from('{').toString('base64url')}.e30.${'A'.repeat(86)}`,
   };
 
