@@ -161,6 +161,9 @@ function originOf(value: string): string {
   return parsed.origin;
 }
 
+/** What a signing key has to outlast (src/access/signing-keys.ts). */
+export const MOST_TOKEN_SECONDS = 3_600;
+
 export const variables = {
   host: text('RUNTIDE_HOST', {
     default: 'localhost',
@@ -253,6 +256,12 @@ export const variables = {
   publicProjects: flag('RUNTIDE_PUBLIC_PROJECTS', {
     description:
       'Whether projects may be made public: anybody who reaches the server can then read them, signed in or not. Without it, or once it is switched off again, projects that are public are read by their workspaces alone.',
+  }),
+  tokenSeconds: integer('RUNTIDE_TOKEN_SECONDS', {
+    default: MOST_TOKEN_SECONDS,
+    min: 60,
+    max: MOST_TOKEN_SECONDS,
+    description: 'Seconds that a token of `createToken` lasts, at the most and unless it is asked for less.',
   }),
   auditDays: integer('RUNTIDE_AUDIT_DAYS', {
     default: 730,

@@ -43,6 +43,7 @@ test('with nothing set the server is for this machine alone', () => {
     rateLimit: 6_000_000,
     publicProjects: false,
     auditDays: 730,
+    tokenSeconds: 3_600,
     sessionDays: 30,
     metricsToken: undefined,
     logLevel: 'warn',
@@ -113,6 +114,10 @@ const accepted: Record<keyof typeof variables, [string, unknown][]> = {
     ['TRUE', true],
     ['false', false],
   ],
+  tokenSeconds: [
+    ['60', 60],
+    ['3600', 3_600],
+  ],
   auditDays: [
     ['90', 90],
     ['36500', 36_500],
@@ -169,6 +174,7 @@ const refused: Record<keyof typeof variables, string[]> = {
   redisPrefix: ['a b', 'x'.repeat(65)],
   rateLimit: ['-1', '1000000001', '60/s'],
   publicProjects: ['yes', '1'],
+  tokenSeconds: ['59', '3601', '1h'],
   auditDays: ['89', '36501', 'ever'],
   registration: ['anybody', 'domain:', 'domain:example', 'domain:a b.org', 'OPEN'],
   authSecret: ['short', 'change-me-change-me-change-me-change-me'],

@@ -9,14 +9,18 @@ export const SCOPES: readonly Scope[] = ['READ', 'WRITE', 'ADMIN'];
 export interface Access {
   /** What was shown: decides about expiry, revocation and the audit. Of who shows nothing the id is their address. */
   credential: {
-    kind: 'key' | 'session' | 'anonymous';
+    kind: 'key' | 'session' | 'token' | 'anonymous';
     id: string;
     expiresAt: Date | null;
+    /** Of a token: the key or session that it derives from. */
+    parent?: { kind: 'key' | 'session'; id: string };
     /** Cost that it may spend a minute (./budget.ts); null or left out: what the server gives to all. */
     rateLimit?: number | null;
   };
   /** Null: a service account, which is nobody, or somebody unknown. */
   userId: string | null;
+  /** Whose the key is, where it is nobody's. */
+  serviceAccountId?: string | null;
   /** Of the person or the service account. */
   name: string;
   /** A workspace that is not in here does not exist for them. */
@@ -60,6 +64,11 @@ const ROLES: readonly Role[] = ['VIEWER', 'MEMBER', 'ADMIN', 'OWNER'];
 
 export function isAtLeast(role: Role, least: Role): boolean {
   return ROLES.indexOf(role) >= ROLES.indexOf(least);
+}
+
+/** What has a budget, and so many streams: tokens cost nothing to make, and count as what they derive from. */
+export function rootIdOf({ credential }: Access): string {
+  return credential.parent?.id ?? credential.id;
 }
 
 export function scopesOf(role: Role, limitedTo?: readonly Scope[]): Set<Scope> {

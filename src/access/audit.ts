@@ -25,6 +25,7 @@ export type AuditAction =
   | 'key.create'
   | 'key.update'
   | 'key.revoke'
+  | 'token.create'
   | 'serviceAccount.create'
   | 'serviceAccount.delete'
   | 'project.share'
@@ -38,7 +39,7 @@ export interface Act {
   action: AuditAction;
   workspaceId: string | null;
   target: {
-    type: 'WORKSPACE' | 'USER' | 'INVITATION' | 'KEY' | 'SERVICE_ACCOUNT' | 'SESSION' | 'PROJECT' | 'RUN';
+    type: 'WORKSPACE' | 'USER' | 'INVITATION' | 'KEY' | 'TOKEN' | 'SERVICE_ACCOUNT' | 'SESSION' | 'PROJECT' | 'RUN';
     id: string;
     name: string;
   };

@@ -6,8 +6,8 @@ import { type Access, type Grant, isAtLeast, notFound, requireReader, type Role,
 import { notHiddenFrom, PUBLIC } from './sharing.ts';
 
 export interface Rule {
-  /** What the credential must have. */
-  scope: Scope;
+  /** What the credential must have; ANY: whichever it has will do. */
+  scope: Scope | 'ANY';
   /** What the person must be in the workspace, at the least. */
   role: Role;
   /** A key that is limited to projects may do it there; everything else concerns the workspace as a whole. */
@@ -41,6 +41,8 @@ export const permissions = {
   'key.create': mine,
   'key.changeOwn': mine,
   'key.change': administer,
+  // It can do nothing that whoever makes it cannot.
+  'token.create': { scope: 'ANY', role: 'VIEWER', inProject: true },
   'serviceAccount.read': administer,
   'serviceAccount.create': administer,
   'serviceAccount.delete': administer,
@@ -92,7 +94,8 @@ export function refusalOf(grant: Grant | undefined, { projectId }: Place, action
   if (!grant) return UNSEEN;
   const { role: own, scopes, projectIds, hiddenProjectIds, guest } = grant;
   // Whoever may only write can see as much as they must to write.
-  if (!scopes.has('READ') && !scopes.has(scope)) return UNSEEN;
+  const isHeld = scope === 'ANY' ? scopes.size > 0 : scopes.has(scope);
+  if (!scopes.has('READ') && !isHeld) return UNSEEN;
   if (projectIds && projectId !== undefined && !projectIds.has(projectId)) return UNSEEN;
   if (projectId !== undefined && hiddenProjectIds.has(projectId)) return UNSEEN;
   // Of the workspace around it a guest knows nothing.
@@ -100,9 +103,9 @@ export function refusalOf(grant: Grant | undefined, { projectId }: Place, action
   const missing = (why: string): Refusal => ({ seen: true, why });
   if (guest && !byGuests) return missing('this project is public to read; the rest is for members of its workspace');
   if (!isAtLeast(own, role)) return missing(`this takes the role ${role} in the workspace, and yours is ${own}`);
-  if (!scopes.has(scope))
-    return missing(`this credential may not do that: it lacks the scope ${scope} in the workspace`);
-  if (projectIds && !inProject) return missing('this key is limited to projects, and this is of the whole workspace');
+  if (!isHeld) return missing(`this credential may not do that: it lacks the scope ${scope} in the workspace`);
+  if (projectIds && !inProject)
+    return missing('this credential is limited to projects, and this is of the whole workspace');
   return null;
 }
 
@@ -124,7 +127,7 @@ export function requirePerson({ userId, credential, workspaces }: Access, action
   const isWhole = [...workspaces.values()].every(
     ({ scopes, projectIds, guest }) => guest || (scopes.has(scope) && !projectIds),
   );
-  if (credential.kind === 'key' && !isWhole)
+  if (credential.kind !== 'session' && !isWhole)
     throw new RuntideError('FORBIDDEN', `sign in for this, or use a key with the scope ${scope} in all projects`);
   return userId;
 }

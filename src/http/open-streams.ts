@@ -1,7 +1,7 @@
 // What stays open for hours, WebSockets and event streams: counted for each credential, and asked again whether the
 // credential still holds, allows no less than it did, and may see what is watched: when something has changed, and now and
 // then for what expires.
-import { type Access, type Grant, isAtLeast } from '../access/access.ts';
+import { type Access, type Grant, isAtLeast, rootIdOf } from '../access/access.ts';
 import type { Authenticator, Presented } from '../access/authenticate.ts';
 import { limits } from '../access/limits.ts';
 import { isAllowed, type Place } from '../access/permissions.ts';
@@ -77,7 +77,7 @@ export function createOpenStreams(authenticator: Authenticator): OpenStreams {
 
   return {
     add(stream) {
-      const id = stream.access?.credential.id ?? '';
+      const id = stream.access ? rootIdOf(stream.access) : '';
       const same = open.get(id) ?? new Set();
       if (same.size >= limits.socketsPerCredential)
         throw new RuntideError(
@@ -85,13 +85,14 @@ export function createOpenStreams(authenticator: Authenticator): OpenStreams {
           `one credential may have ${limits.socketsPerCredential} streams open: close some first`,
           { retryAfterMs: 5_000 },
         );
-      const [other] = same;
-      if (other?.presented && isSame(other.presented, stream.presented)) stream.presented = other.presented;
+      // Of tokens of one key, not all are equal.
+      const equal = [...same].find(({ presented }) => presented && isSame(presented, stream.presented));
+      if (equal) stream.presented = equal.presented;
       same.add(stream);
       open.set(id, same);
     },
     remove(stream) {
-      const id = stream.access?.credential.id ?? '';
+      const id = stream.access ? rootIdOf(stream.access) : '';
       const same = open.get(id);
       same?.delete(stream);
       if (same?.size === 0) open.delete(id);

@@ -210,7 +210,7 @@ function servingRoutes(
   identity: Identity,
   prometheus: Prometheus,
 ): Routes {
-  const { pool, folding, log, url } = engines;
+  const { pool, folding, log, tokens, url } = engines;
   const graphiql = createGraphiQL((error) => log.error({ err: error }, 'GraphiQL could not be shown'));
   const graphql = createGraphQLOverHttp(engines, edge, graphiql);
   const dashboard = serveDashboard();
@@ -235,6 +235,13 @@ function servingRoutes(
       '/': reading(redirect),
       '/app': reading(redirect),
       '/graphql': (request, response, about) => graphql.handle(request, response, about),
+      '/.well-known/jwks.json': reading(
+        presenting(async (_, response) => {
+          const headers = { 'content-type': 'application/jwk-set+json', 'cache-control': 'public, max-age=300' };
+          const keys = await tokens.publicKeys();
+          response.writeHead(200, headers).end(JSON.stringify({ keys }));
+        }),
+      ),
       '/healthz': alive,
       '/readyz': reading(async (_, response) => {
         const isReady = await pool.query('SELECT 1').then(

@@ -4,6 +4,7 @@ import type { Access } from '../access/access.ts';
 import type { Budget } from '../access/budget.ts';
 import type { Place } from '../access/permissions.ts';
 import type { AccessChanges } from '../access/changes.ts';
+import type { Tokens } from '../access/jwt.ts';
 import type { Bus } from '../bus/bus.ts';
 import type { Log } from '../db/pool.ts';
 import type { Db } from '../db/prisma.ts';
@@ -20,6 +21,7 @@ export interface Engines {
   bus: Bus;
   changes: AccessChanges;
   budget: Budget;
+  tokens: Tokens;
   places: RunPlaces;
   feeds: Feeds;
   runFeeds: RunFeeds;

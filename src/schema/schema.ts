@@ -4,6 +4,7 @@ import './server-info.ts';
 import './viewer.ts';
 import './workspace.ts';
 import './workspace-mutations.ts';
+import './token.ts';
 import './project.ts';
 import './project-mutations.ts';
 import './run.ts';

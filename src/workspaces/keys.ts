@@ -151,7 +151,12 @@ async function requireKey(db: Transaction, access: Access, keyId: string): Promi
   return found;
 }
 
-function checkScopes(access: Access, workspaceId: string, wanted: readonly Scope[]): Scope[] {
+export function checkScopes(
+  access: Access,
+  workspaceId: string,
+  wanted: readonly Scope[],
+  what: 'key' | 'token' = 'key',
+): Scope[] {
   if (wanted.length === 0)
     throw invalidInput('scopes must name at least one of READ, WRITE, ADMIN', { field: 'scopes' });
   const grant = access.workspaces.get(workspaceId);
@@ -160,7 +165,7 @@ function checkScopes(access: Access, workspaceId: string, wanted: readonly Scope
     if (!held.has(scope))
       throw new RuntideError(
         'FORBIDDEN',
-        `nobody gives a key more than they have: scopes may name ${[...held].join(', ')}, and not ${scope}`,
+        `nobody gives a ${what} more than they have: scopes may name ${[...held].join(', ')}, and not ${scope}`,
         { field: 'scopes' },
       );
   return [...new Set(wanted)];
@@ -170,10 +175,10 @@ function checkExpiry({ credential }: Access, expiresAt: Date | null): Date | nul
   if (expiresAt && expiresAt <= new Date())
     throw invalidInput(`expiresAt must be later than now; it is ${expiresAt.toISOString()}`, { field: 'expiresAt' });
   const { kind, expiresAt: own } = credential;
-  if (kind === 'key' && own && (!expiresAt || expiresAt > own))
+  if (kind !== 'session' && own && (!expiresAt || expiresAt > own))
     throw new RuntideError(
       'FORBIDDEN',
-      `nobody gives a key more than they have: expiresAt must not be later than ${own.toISOString()}, when this key expires`,
+      `nobody gives a key more than they have: expiresAt must not be later than ${own.toISOString()}, when this ${kind} expires`,
       { field: 'expiresAt' },
     );
   return expiresAt;

@@ -149,7 +149,7 @@ export function requireWorkspaceId(
 
 /** For the rest of the request that joined it: what is known of the credential was asked before. */
 export async function withWorkspace(pool: pg.Pool, access: Access, workspaceId: string, role: Role): Promise<Access> {
-  if (access.credential.kind === 'key') return access;
+  if (access.credential.kind !== 'session') return access;
   const hiddenProjectIds = hiddenFrom(await readShared(pool, workspaceId), { userId: access.userId, role });
   const grant = { role, scopes: new Set(['READ', 'WRITE', 'ADMIN'] as const), projectIds: null, hiddenProjectIds };
   return { ...access, workspaces: new Map([...access.workspaces, [workspaceId, grant]]) };

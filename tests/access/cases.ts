@@ -28,7 +28,8 @@ export interface Case {
  * such a key may know.
  */
 export interface Needs {
-  scope: Scope;
+  /** ANY: whichever they have. */
+  scope: Scope | 'ANY';
   role: Role;
   in: 'project' | 'shared' | 'workspace' | 'either';
 }
@@ -384,6 +385,27 @@ export const mutations: Record<string, Case> = {
     at: 'revokeApiKey',
     needs: administer,
     hidden: true,
+  },
+  'Mutation.createToken': {
+    document: mutation('createToken', 'CreateTokenInput', 'token expiresAt'),
+    variables: input(({ workspaceId }) => ({ workspaceId, scopes: ['READ'], ttl: 60 })),
+    at: 'createToken',
+    needs: { scope: 'ANY', role: 'VIEWER', in: 'either' },
+    // They lack READ themselves.
+    but: { 'a key that writes': 'FORBIDDEN', 'a key that administers': 'FORBIDDEN' },
+  },
+  'Mutation.createToken, for a project': {
+    document: mutation('createToken', 'CreateTokenInput', 'token expiresAt'),
+    variables: input(({ projectId }) => ({ projectIds: [projectId], scopes: ['WRITE'] })),
+    at: 'createToken',
+    needs: { scope: 'ANY', role: 'VIEWER', in: 'project' },
+    // They lack WRITE: the one by their role.
+    but: {
+      'a viewer': 'FORBIDDEN',
+      'a key that reads': 'FORBIDDEN',
+      'a token that reads': 'FORBIDDEN',
+      'a key that administers': 'FORBIDDEN',
+    },
   },
   'Mutation.createServiceAccount': {
     document: mutation('createServiceAccount', 'CreateServiceAccountInput', 'serviceAccount { id }'),

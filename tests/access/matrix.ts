@@ -18,7 +18,7 @@ function expected(who: string, asking: Asking, one: Case): Outcome {
   if (needs === 'open') return 'ok';
   if (guest && typeof needs === 'object') return expectedOfGuest(asking, one, needs);
   if (!credential) return needs === 'self' ? 'null' : 'UNAUTHENTICATED';
-  const has = (scope: string) => grant === undefined || grant.scopes.split(' ').includes(scope);
+  const has = (scope: string) => grant === undefined || scope === 'ANY' || grant.scopes.split(' ').includes(scope);
   const judged = (): Outcome => {
     if (needs === 'self') return grant?.service ? 'null' : 'ok';
     if (needs === 'person')

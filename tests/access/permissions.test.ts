@@ -59,6 +59,7 @@ test('what each role adds to the one before it', () => {
       'member.read',
       'key.create',
       'key.changeOwn',
+      'token.create',
       'project.read',
       'run.read',
       'points.read',
@@ -145,7 +146,7 @@ describe('what is refused', () => {
     ]);
     expect(refusal(access({ role: 'OWNER', projectIds: [P] }), { workspaceId: W }, 'member.read')).toEqual([
       'FORBIDDEN',
-      'this key is limited to projects, and this is of the whole workspace',
+      'this credential is limited to projects, and this is of the whole workspace',
     ]);
   });
 

@@ -96,6 +96,7 @@ describe('routes', () => {
     '/app': 302,
     '/app/': [200, 503],
     '/graphiql/': 404,
+    '/.well-known/jwks.json': 200,
     '/healthz': 200,
     '/readyz': 200,
     // What is below it: tests/identity/.

@@ -48,6 +48,7 @@ export interface World {
   asking: Record<string, Asking>;
 }
 
+const bearer = (secret: string): Credential => ({ authorization: `Bearer ${secret}` });
 const RWA = 'READ WRITE ADMIN';
 
 export async function makeWorld(
@@ -167,6 +168,19 @@ export async function makeWorld(
       'a key of a project of another workspace': { credential: await keyElsewhere({ projectIds: [elsewhereId] }) },
     } satisfies Record<string, Asking>);
   }
+  const CREATE_TOKEN = 'mutation($input: CreateTokenInput!) { createToken(input: $input) { token } }';
+  const tokenOf = async (by: Credential, input: object) =>
+    bearer((await mustAs(app, by, CREATE_TOKEN, { input: { workspaceId, ttl: 600, ...input } })).createToken.token);
+  const { id: sessionId } = await db.session.findFirstOrThrow({ where: { userId } });
+  const expired = await app.engines.tokens.sign({
+    id: randomUUID(),
+    subject: userId,
+    parent: { kind: 'session', id: sessionId },
+    workspaceId,
+    scopes: ['READ', 'WRITE', 'ADMIN'],
+    projectIds: null,
+    expiresAt: new Date(Date.now() - 1_000),
+  });
   return {
     mark,
     // With its quotes: names, and the config of a run.
@@ -193,6 +207,7 @@ export async function makeWorld(
       'a revoked key': { credential: await key({ revokedAt: new Date() }), dead: true },
       'a disabled key': { credential: await key({ enabled: false }), dead: true },
       'somebody from another workspace': { credential: stranger.session, ...isPublic },
+      'an expired token': { credential: bearer(expired), dead: true },
       'a key of another workspace': {
         credential: await keyElsewhere({}),
         ...isPublic,
@@ -209,6 +224,17 @@ export async function makeWorld(
       },
       'a key of another project': {
         credential: await key({ projectIds: [other.project.id] }),
+        grant: { role: 'OWNER', scopes: RWA, limited: true },
+      },
+      'a token that reads': {
+        credential: await tokenOf(owner.session, { scopes: ['READ'] }),
+        grant: { role: 'OWNER', scopes: 'READ' },
+      },
+      'a token of another project': {
+        credential: await tokenOf(await key({}), {
+          scopes: ['READ', 'WRITE', 'ADMIN'],
+          projectIds: [other.project.id],
+        }),
         grant: { role: 'OWNER', scopes: RWA, limited: true },
       },
       'a service account': {

@@ -227,6 +227,7 @@ test('the migrations make what prisma/schema.prisma describes', async ({ url, qu
     'trigger api_key.access_change',
     'trigger audit_entry.append_only',
     'trigger audit_entry.append_only_whole',
+    'trigger jwks.access_change',
     'trigger membership.access_change',
     'trigger project.access_change',
     'trigger project.access_change_insert',

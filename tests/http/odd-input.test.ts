@@ -184,6 +184,11 @@ const fields = (): Record<string, Given> => ({
     args: { input: { name: 'odd', scopes: ['READ'], workspaceId: app.owner.workspaceId } },
     select: '{ secret apiKey { id projectIds } }',
   },
+  'Mutation.createToken': {
+    path: [],
+    args: { input: { scopes: ['READ'], ttl: 60, workspaceId: app.owner.workspaceId } },
+    select: '{ token expiresAt }',
+  },
   'Mutation.updateApiKey': {
     path: [],
     args: { input: { id: keyId, name: 'odd', scopes: ['READ'] } },

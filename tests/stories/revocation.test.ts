@@ -18,6 +18,7 @@ import {
   type Person,
   type Place,
 } from '../support/people.ts';
+import { freePort } from '../support/port.ts';
 import { startRedis } from '../support/redis.ts';
 import { removeHome, startServerProcess } from '../support/server-process.ts';
 import { send } from '../support/send.ts';
@@ -36,12 +37,18 @@ async function startTwo(redisUrl: string | undefined, more: Record<string, strin
   const database = await createDatabase();
   stops.push(() => database.drop());
   const env = { DATABASE_URL: database.url, ...(redisUrl ? { REDIS_URL: redisUrl } : {}), ...more };
-  const servers = await Promise.all([startServerProcess({ env }), startServerProcess({ env })]);
-  for (const server of servers)
+  // As behind a proxy: both are reached by one address, which stands in tokens.
+  const RUNTIDE_PUBLIC_URL = 'http://runs.example.org';
+  const start = async () => {
+    const port = await freePort();
+    const server = await startServerProcess({ env: { ...env, RUNTIDE_PUBLIC_URL, RUNTIDE_PORT: String(port) } });
     stops.push(async () => {
       await server.end();
       await removeHome(server.home);
     });
+    return { url: `http://localhost:${port}` };
+  };
+  const servers = await Promise.all([start(), start()]);
   const pool = createPool({ connectionString: database.url, size: 2, log: silentLog });
   const db = createPrisma(pool, undefined);
   stops.push(async () => {
@@ -80,9 +87,11 @@ async function stories(here: Place): Promise<Story[]> {
   const { db } = here.engines;
   const owner = await makePerson(here, 'Olga');
   const people = (await Promise.all(
-    ['signs out', 'is removed', 'is deleted', 'had a key'].map((name) => makePerson(here, name)),
-  )) as [Person, Person, Person, Person];
-  const [signsOut, removed, deleted, keyed] = people;
+    ['signs out', 'is removed', 'is deleted', 'had a key', 'had a token', 'made a token', 'is suspended'].map((name) =>
+      makePerson(here, name),
+    ),
+  )) as [Person, Person, Person, Person, Person, Person, Person];
+  const [signsOut, removed, deleted, keyed, tokened, tokenMaker, suspended] = people;
   const { workspaceId, slug } = await makeWorkspace(here, 'lab', [
     [owner, 'OWNER'],
     ...people.map((one) => [one, 'MEMBER'] as const),
@@ -93,6 +102,18 @@ async function stories(here: Place): Promise<Story[]> {
   const key = (options: object) => makeKeyOf(here, { workspaceId, userId: owner.userId, ...options });
   const [revoked, disabled, left] = [await key({}), await key({}), await key({ userId: keyed.userId })];
   const service = await makeKeyOf(here, { workspaceId, serviceAccountId: account.id });
+  const maker = await key({});
+  const tokenOf = async (by: Credential): Promise<Credential> => {
+    const create = 'mutation($input: CreateTokenInput!) { createToken(input: $input) { token } }';
+    const { createToken } = await mustAs(here, by, create, { input: { workspaceId, scopes: ['READ'], ttl: 600 } });
+    return { authorization: `Bearer ${createToken.token}` };
+  };
+  const signOut = ({ session }: Person) =>
+    send(here.url, '/api/auth/sign-out', {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', ...session },
+      body: '{}',
+    });
   const asOwner = (query: string, variables: object) => mustAs(here, owner.session, query, { ...variables });
   const remove = ({ userId }: Person) =>
     asOwner('mutation($input: RemoveMemberInput!) { removeMember(input: $input) { userId } }', {
@@ -123,12 +144,7 @@ async function stories(here: Place): Promise<Story[]> {
     {
       name: 'a session that is signed out',
       credential: signsOut.session,
-      revoke: () =>
-        send(here.url, '/api/auth/sign-out', {
-          method: 'POST',
-          headers: { 'content-type': 'application/json', ...signsOut.session },
-          body: '{}',
-        }),
+      revoke: () => signOut(signsOut),
     },
     {
       name: 'a membership that is ended',
@@ -140,11 +156,32 @@ async function stories(here: Place): Promise<Story[]> {
       credential: deleted.session,
       revoke: () => db.user.delete({ where: { id: deleted.userId } }),
     },
+    {
+      name: 'a token of a key that is revoked',
+      credential: await tokenOf(maker.bearer),
+      revoke: () =>
+        asOwner('mutation($id: ID!) { revokeApiKey(input: { id: $id }) { apiKey { id } } }', { id: maker.id }),
+    },
+    {
+      name: 'a token of a session that is signed out',
+      credential: await tokenOf(tokenMaker.session),
+      revoke: () => signOut(tokenMaker),
+    },
+    {
+      name: 'a token of somebody who is removed',
+      credential: await tokenOf(tokened.session),
+      revoke: () => remove(tokened),
+    },
+    {
+      name: 'a token of an account that is suspended, by hand in the database',
+      credential: await tokenOf(suspended.session),
+      revoke: () => db.user.update({ where: { id: suspended.userId }, data: { suspendedAt: new Date() } }),
+    },
   ].map((story) => ({ ...story, slug }));
 }
 
 /** Asks again and again until it is refused; when the last one was asked that was still answered. */
-async function lastAnswered(url: string, { credential, slug }: Story): Promise<number> {
+async function lastAnswered(url: string, { name, credential, slug }: Story): Promise<number> {
   let last = 0;
   const query = 'query($slug: String!) { workspace(slug: $slug) { name } }';
   await until(async () => {
@@ -152,7 +189,7 @@ async function lastAnswered(url: string, { credential, slug }: Story): Promise<n
     const { data } = await askAs({ url }, credential, query, { slug });
     if (data?.workspace) last = asked;
     return !data?.workspace;
-  }, 'it is refused');
+  }, `${name} is refused`);
   return last;
 }
 

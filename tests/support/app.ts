@@ -3,6 +3,7 @@ import { v7 as uuidv7 } from 'uuid';
 import { type BudgetOptions, createBudget } from '../../src/access/budget.ts';
 import { createAccessChanges } from '../../src/access/changes.ts';
 import { createApiKey, ensureOwner, type Owner } from '../../src/access/first-start.ts';
+import { createTokens, type TokensOptions } from '../../src/access/jwt.ts';
 import type { Bus } from '../../src/bus/bus.ts';
 import { createInProcessBus } from '../../src/bus/in-process.ts';
 import { createPool, type Log } from '../../src/db/pool.ts';
@@ -53,6 +54,7 @@ export interface AppOptions {
   pressure?: Partial<PressureOptions>;
   /** Default: the server does not allow them. */
   publicProjects?: boolean;
+  tokens?: Partial<TokensOptions>;
 }
 
 /** The longest that a timer takes. */
@@ -89,7 +91,11 @@ export async function startApp(options: AppOptions = {}): Promise<App> {
   });
   const url = `http://127.0.0.1:${http.port}`;
   const places = createRunPlaces(db);
-  const parts = { db, pool, bus, changes, budget, places, feeds, runFeeds, folding, pressure, log };
+  const tokens = createTokens(
+    { db, changes },
+    { secret: AUTH_SECRET, issuer: () => url, mostSeconds: 3_600, ...options.tokens },
+  );
+  const parts = { db, pool, bus, changes, budget, tokens, places, feeds, runFeeds, folding, pressure, log };
   const engines: Engines = { ...parts, url: () => url, publicProjects: options.publicProjects ?? false };
   const owner = await ensureOwner(db, 'tester');
   const apiKey = await createApiKey(db, owner, 'tests');
@@ -112,6 +118,7 @@ export async function startApp(options: AppOptions = {}): Promise<App> {
       await http.close();
       changes.close();
       await budget.close();
+      tokens.close();
       pressure.close();
       await folding.close();
       feeds.close();
