@@ -5,6 +5,7 @@ import type { AccessChanges } from '../access/changes.ts';
 import type { Bus } from '../bus/bus.ts';
 import type { Log } from '../db/pool.ts';
 import type { Db } from '../db/prisma.ts';
+import type { SignInWays } from '../identity/providers.ts';
 import type { Feeds } from '../live/feeds.ts';
 import type { RunFeeds } from '../live/watch-runs.ts';
 import type { Folding } from '../metrics/fold/folding.ts';
@@ -25,6 +26,8 @@ export interface Engines {
   log: Log;
   /** The address by which people reach the server. */
   url: () => string;
+  /** By what people get in. */
+  signIn: SignInWays;
 }
 
 export interface Context extends Engines {

@@ -1,16 +1,58 @@
 import { limits } from '../access/limits.ts';
+import type { SignInWays } from '../identity/providers.ts';
 import { version } from '../version.ts';
 import { builder } from './builder.ts';
 
-const ServerInfo = builder.objectRef<{ version: string; url: string }>('ServerInfo').implement({
+const ServerInfo = builder.objectRef<{ version: string; url: string; signIn: SignInWays }>('ServerInfo').implement({
   description: 'What this server is and what it takes. Open to anyone.',
   fields: (t) => ({
     version: t.exposeString('version', { description: 'The version of Runtide, such as "0.1.0".' }),
     url: t.exposeString('url', { description: 'The address by which people reach it.' }),
+    signIn: t.field({
+      type: SignIn,
+      description: 'By what people get in.',
+      resolve: ({ signIn }) => signIn,
+    }),
     limits: t.field({
       type: Limits,
       description: 'Limits on what clients send; what is over them is refused whole.',
       resolve: () => limits,
+    }),
+  }),
+});
+
+const SignInRegistration = builder.enumType('Registration', {
+  description: 'Who may make an account.',
+  values: {
+    OPEN: { value: 'open', description: 'Anybody.' },
+    INVITE: { value: 'invite', description: 'Whoever has an invitation.' },
+    DOMAIN: { value: 'domain', description: 'Whoever has a verified address at certain domains, or an invitation.' },
+    CLOSED: { value: 'closed', description: 'Nobody.' },
+  } as const,
+});
+
+const SignInProvider = builder.objectRef<SignInWays['providers'][number]>('SignInProvider').implement({
+  description: 'A provider at whom people may sign in.',
+  fields: (t) => ({
+    id: t.exposeString('id', {
+      description: 'What a sign-in there is begun with: `{"provider": "oidc"}` to /api/auth/sign-in/social.',
+    }),
+    name: t.exposeString('name', { description: 'What people know it by.' }),
+  }),
+});
+
+const SignIn = builder.objectRef<SignInWays>('SignIn').implement({
+  description: 'By what people get in.',
+  fields: (t) => ({
+    password: t.exposeBoolean('password', { description: 'Whether accounts may have passwords.' }),
+    registration: t.expose('registration', {
+      type: SignInRegistration,
+      description: 'Who may make an account, once there is a first one.',
+    }),
+    providers: t.field({
+      type: [SignInProvider],
+      description: 'At whom people may sign in, beside here.',
+      resolve: ({ providers }) => [...providers],
     }),
   }),
 });
@@ -36,6 +78,6 @@ builder.queryField('server', (t) =>
   t.field({
     type: ServerInfo,
     description: 'What this server is. The only field that needs no credential.',
-    resolve: (_, __, { url }) => ({ version, url: url() }),
+    resolve: (_, __, { url, signIn }) => ({ version, url: url(), signIn }),
   }),
 );

@@ -4,9 +4,11 @@ import { createAccessChanges } from '../../src/access/changes.ts';
 import { createApiKey, ensureOwner, type Owner } from '../../src/access/first-start.ts';
 import type { Bus } from '../../src/bus/bus.ts';
 import { createInProcessBus } from '../../src/bus/in-process.ts';
+import type { Providers, Registration } from '../../src/config.ts';
 import { createPool, type Log } from '../../src/db/pool.ts';
 import { createPrisma } from '../../src/db/prisma.ts';
 import { openHttpServer } from '../../src/http/server.ts';
+import { type ProviderAddresses, signInWays } from '../../src/identity/providers.ts';
 import { createFeeds } from '../../src/live/feeds.ts';
 import { createRunFeeds } from '../../src/live/watch-runs.ts';
 import { type Rhythm, startFolding } from '../../src/metrics/fold/folding.ts';
@@ -42,6 +44,9 @@ export interface AppOptions {
   bus?: Bus;
   log?: Log;
   allowedOrigins?: string[];
+  registration?: Registration;
+  providers?: Partial<Providers>;
+  providerAddresses?: ProviderAddresses;
   slowStreamMs?: number;
   socketTurnMs?: number;
   /** Without it nothing is folded by itself: statements are counted. */
@@ -67,12 +72,16 @@ export async function startApp(options: AppOptions = {}): Promise<App> {
     { tail: folding.tail, log },
     { tailLimitMb: 1_024, folder: null, diskReserveMb: 0, ...options.pressure },
   );
+  const registration = options.registration ?? { mode: 'open' };
+  const providers = { oidc: null, google: null, github: null, ...options.providers };
   const http = await openHttpServer({
     host: '127.0.0.1',
     port: 0,
     allowedOrigins: options.allowedOrigins ?? [],
     sessionDays: 1,
-    registration: { mode: 'open' },
+    registration,
+    providers,
+    ...(options.providerAddresses ? { providerAddresses: options.providerAddresses } : {}),
     authSecret: AUTH_SECRET,
     metricsToken: 'token-of-the-tests',
     secure: false,
@@ -82,7 +91,7 @@ export async function startApp(options: AppOptions = {}): Promise<App> {
   const url = `http://127.0.0.1:${http.port}`;
   const places = createRunPlaces(db);
   const parts = { db, pool, bus, changes, places, feeds, runFeeds, folding, pressure, log };
-  const engines: Engines = { ...parts, url: () => url };
+  const engines: Engines = { ...parts, url: () => url, signIn: signInWays(registration, providers) };
   const owner = await ensureOwner(db, 'tester');
   const apiKey = await createApiKey(db, owner, 'tests');
   http.serve(engines);
