@@ -2,7 +2,7 @@
 // sign-in, binds it to the browser that began it, and finds or makes the account; what goes to providers and comes from
 // them is ours, since its own would ask a provider at the start and wait for it, without an end.
 import type { AuthContext } from 'better-auth';
-import { APIError } from 'better-auth/api';
+import { addOAuthServerContext, APIError, getOAuthState } from 'better-auth/api';
 import type { GroupRole, Providers, Registration } from '../config.ts';
 import type { Log } from '../db/pool.ts';
 import type { Db } from '../db/prisma.ts';
@@ -74,7 +74,7 @@ function createProviders(
 }
 
 export function providersPlugin(parts: { db: Db; log: Log }, settings: Providers, addresses: ProviderAddresses) {
-  const providers = createProviders(parts, settings, addresses);
+  const providers = createProviders(parts, settings, addresses).map(bound);
   return {
     id: 'providers',
     init: (context: AuthContext) => ({
@@ -83,13 +83,33 @@ export function providersPlugin(parts: { db: Db; log: Log }, settings: Providers
   };
 }
 
+/** A code goes to the provider at whom the sign-in began and to no other, which could use it there. */
+function bound(provider: Provider): Provider {
+  return {
+    ...provider,
+    async validateAuthorizationCode(given) {
+      const state = await getOAuthState();
+      if (state?.serverContext?.provider !== provider.id) throw new Error('the sign-in began at another provider');
+      return provider.validateAuthorizationCode(given);
+    },
+  };
+}
+
 const MOST_PATH = 1_024;
+
+/** A place of this server, and nothing that a browser takes for another one. */
+function isOwnPath(path: unknown): path is string {
+  if (typeof path !== 'string' || path.length > MOST_PATH) return false;
+  if (!path.startsWith('/') || path.startsWith('//') || /[\\\p{Cc}]/u.test(path)) return false;
+  const [beforeQuery = ''] = path.split(/[?#]/);
+  return !/%2f|%5c/i.test(beforeQuery) && URL.canParse(path, 'https://here.invalid');
+}
 
 /**
  * What of a request to sign in at a provider, or to link an account there, goes on. Left out: an ID token that the page
  * brings itself, past state and nonce; and what would ask the provider for more than was configured.
  */
-export function providerRequest(body: Record<string, unknown>): Record<string, unknown> {
+export async function providerRequest(body: Record<string, unknown>): Promise<Record<string, unknown>> {
   const { provider, callbackURL = '/app/', errorCallbackURL, newUserCallbackURL, invitation, setUp } = body;
   if (body.idToken !== undefined)
     throw new APIError('BAD_REQUEST', { code: 'ID_TOKEN_NOT_SUPPORTED', message: 'sign in at the provider itself' });
@@ -97,8 +117,7 @@ export function providerRequest(body: Record<string, unknown>): Record<string, u
     ([, path]) => path !== undefined,
   );
   for (const [name, path] of paths)
-    // better-auth has refused what only looks like a path.
-    if (typeof path !== 'string' || !path.startsWith('/') || path.length > MOST_PATH)
+    if (!isOwnPath(path))
       throw new APIError('FORBIDDEN', {
         code: 'INVALID_CALLBACK_URL',
         message: `${name} must be a path of this server`,
@@ -106,6 +125,7 @@ export function providerRequest(body: Record<string, unknown>): Record<string, u
   const shown = Object.entries({ invitation, setUp }).filter(
     ([, token]) => typeof token === 'string' && token.length <= 256,
   );
+  await addOAuthServerContext({ provider });
   return { ...Object.fromEntries(paths), provider, disableRedirect: true, additionalData: Object.fromEntries(shown) };
 }
 
