@@ -121,7 +121,8 @@ export function createIdentity(
       },
       changeEmail: { enabled: true, updateEmailWithoutVerification: !provesAddress },
       async validateUserInfo({ user, source }) {
-        if (source.method === 'email-password' || !source.oauth) return undefined;
+        if (source.method === 'email-password') return undefined;
+        if (!source.oauth) return { error: 'REGISTRATION_REFUSED', errorDescription: 'there is no such way in' };
         const { groups } = source.oauth.profile as unknown as Known;
         const store = shown();
         store.provider = { id: source.oauth.providerId, groups };

@@ -390,6 +390,36 @@ test('a provider that is away, hangs or is another one keeps nobody else out', a
   expect(await answerOf(`${issuer.url}/`)).toEqual({ status: 200 });
 });
 
+test('whoever is signed in can add the provider to their account, if both have the same address and it is proven there', async () => {
+  const link = async (subject: string, session: { cookie: string }) => {
+    const browser = visitor(subject);
+    const begun = await post(app, '/link-social', { provider: 'oidc', callbackURL: '/app/me' }, session);
+    // What the browser keeps: the session, and the state of this.
+    for (const [name, value] of [session.cookie, begun.session.cookie].map((one) => one.split('=')))
+      browser.keep(app.url, String(name), String(value));
+    return (await browser.follow(String(begun.body.url), app)).href;
+  };
+  const { email, session } = await register(app, 'linker');
+  const inPlace = `${app.url}/app/me`;
+  known('s-link', { email, email_verified: false });
+  expect(await link('s-link', session)).toContain('error=unable_to_link_account');
+  known('s-link', { email: 'another@example.org' });
+  expect(await link('s-link', session)).toContain('error=email_does_not_match');
+  known('s-link', { email });
+  expect((await signInAt(app, 's-link')).error).toBe('account_not_linked');
+  expect(await link('s-link', session)).toBe(inPlace);
+  expect(await readSession(app, (await signInAt(app, 's-link')).session)).toMatchObject({
+    user: { username: 'linker' },
+  });
+  // Somebody else's identity cannot be taken over.
+  const other = await register(app, 'link-thief');
+  await app.engines.db.user.update({ where: { email }, data: { email: 'moved@example.org' } });
+  await app.engines.db.user.update({ where: { email: other.email }, data: { email } });
+  expect(await link('s-link', other.session)).toContain('error=account_already_linked_to_different_user');
+  const nobody = await post(app, '/link-social', { provider: 'oidc' });
+  expect([nobody.status, nobody.body.url]).toEqual([401, undefined]);
+});
+
 test('whoever gets the mail of an address owns its account, and not who came by it from a provider that does not vouch', async () => {
   const { db } = app.engines;
   const email = 'owner-of-the-mailbox@example.org';

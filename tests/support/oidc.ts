@@ -144,6 +144,7 @@ export interface Visitor {
   who: string;
   /** What it sends to a server, such as the session. */
   cookieFor(url: string): { cookie: string };
+  keep(url: string, name: string, value: string): void;
   ask(url: string, init?: RequestInit): Promise<Response>;
   /** Up to what is no redirect, or is a page of `server`; returns where that is. */
   follow(url: string, server: { url: string }): Promise<URL>;
@@ -175,6 +176,7 @@ export function visitor(who: string): Visitor {
   return {
     who,
     cookieFor,
+    keep: (url, name, value) => void jarOf(url).set(name, value),
     ask,
     async follow(from, server) {
       let url = new URL(from);
