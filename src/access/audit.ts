@@ -17,6 +17,7 @@ export type AuditAction =
   | 'workspace.purge'
   | 'workspace.transfer'
   | 'workspace.leave'
+  | 'member.add'
   | 'member.update'
   | 'member.remove'
   | 'invitation.create'

@@ -8,6 +8,7 @@ import type { Tokens } from '../access/jwt.ts';
 import type { Bus } from '../bus/bus.ts';
 import type { Log } from '../db/pool.ts';
 import type { Db } from '../db/prisma.ts';
+import type { SignInWays } from '../identity/providers.ts';
 import type { Feeds } from '../live/feeds.ts';
 import type { RunFeeds } from '../live/watch-runs.ts';
 import type { Folding } from '../metrics/fold/folding.ts';
@@ -32,6 +33,8 @@ export interface Engines {
   url: () => string;
   /** Whether projects may be readable by anybody. */
   publicProjects: boolean;
+  /** By what people get in. */
+  signIn: SignInWays;
 }
 
 export interface Context extends Engines {

@@ -57,7 +57,11 @@ const mutation = (field: string, type: string, selection: string) =>
   `mutation($input: ${type}!) { ${field}(input: $input) { ${selection} } }`;
 
 export const queries: Record<string, Case> = {
-  'Query.server': { document: '{ server { version limits { bodyBytes } } }', at: 'server', needs: 'open' },
+  'Query.server': {
+    document: '{ server { version limits { bodyBytes } signIn { password registration providers { id name } } } }',
+    at: 'server',
+    needs: 'open',
+  },
   'Query.viewer': { document: '{ viewer { id } }', at: 'viewer', needs: 'self' },
   'Viewer.workspaces': { document: '{ viewer { workspaces { name } } }', at: 'viewer.workspaces', needs: 'self' },
   'Viewer.apiKeys': {
@@ -84,7 +88,7 @@ export const queries: Record<string, Case> = {
     needs: readSome,
   },
   'Workspace.members': {
-    document: inWorkspace(`members(first: 5) { totalCount ${PAGE} nodes { role user { name } } }`),
+    document: inWorkspace(`members(first: 5) { totalCount ${PAGE} nodes { role managedBy user { name } } }`),
     variables: bySlug,
     at: 'workspace.members',
     needs: readAll,

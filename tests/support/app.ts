@@ -6,9 +6,11 @@ import { createApiKey, ensureOwner, type Owner } from '../../src/access/first-st
 import { createTokens, type TokensOptions } from '../../src/access/jwt.ts';
 import type { Bus } from '../../src/bus/bus.ts';
 import { createInProcessBus } from '../../src/bus/in-process.ts';
+import type { Providers, Registration } from '../../src/config.ts';
 import { createPool, type Log } from '../../src/db/pool.ts';
 import { createPrisma } from '../../src/db/prisma.ts';
 import { openHttpServer } from '../../src/http/server.ts';
+import { type ProviderAddresses, signInWays } from '../../src/identity/providers.ts';
 import { createFeeds } from '../../src/live/feeds.ts';
 import { createRunFeeds } from '../../src/live/watch-runs.ts';
 import { type Rhythm, startFolding } from '../../src/metrics/fold/folding.ts';
@@ -47,6 +49,9 @@ export interface AppOptions {
   trustProxy?: number | string[];
   /** Default: nobody is refused. */
   budget?: Partial<BudgetOptions>;
+  registration?: Registration;
+  providers?: Partial<Providers>;
+  providerAddresses?: ProviderAddresses;
   slowStreamMs?: number;
   socketTurnMs?: number;
   /** Without it nothing is folded by itself: statements are counted. */
@@ -76,12 +81,16 @@ export async function startApp(options: AppOptions = {}): Promise<App> {
     { tail: folding.tail, log },
     { tailLimitMb: 1_024, folder: null, diskReserveMb: 0, ...options.pressure },
   );
+  const registration = options.registration ?? { mode: 'open' };
+  const providers = { oidc: null, google: null, github: null, ...options.providers };
   const http = await openHttpServer({
     host: '127.0.0.1',
     port: 0,
     allowedOrigins: options.allowedOrigins ?? [],
     sessionDays: 1,
-    registration: { mode: 'open' },
+    registration,
+    providers,
+    ...(options.providerAddresses ? { providerAddresses: options.providerAddresses } : {}),
     authSecret: AUTH_SECRET,
     metricsToken: 'token-of-the-tests',
     secure: false,
@@ -96,7 +105,12 @@ export async function startApp(options: AppOptions = {}): Promise<App> {
     { secret: AUTH_SECRET, issuer: () => url, mostSeconds: 3_600, ...options.tokens },
   );
   const parts = { db, pool, bus, changes, budget, tokens, places, feeds, runFeeds, folding, pressure, log };
-  const engines: Engines = { ...parts, url: () => url, publicProjects: options.publicProjects ?? false };
+  const engines: Engines = {
+    ...parts,
+    url: () => url,
+    publicProjects: options.publicProjects ?? false,
+    signIn: signInWays(registration, providers),
+  };
   const owner = await ensureOwner(db, 'tester');
   const apiKey = await createApiKey(db, owner, 'tests');
   http.serve(engines);
