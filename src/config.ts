@@ -47,6 +47,13 @@ function choice<const Choice extends string>(name: string, choices: Choice[], op
   });
 }
 
+function flag(name: string, options: Options) {
+  return variable(name, 'choice', 'false', 'true, false', options, (value) => {
+    if (!/^(true|false)$/i.test(value)) throw new Error('expected true or false');
+    return value.toLowerCase() === 'true';
+  });
+}
+
 function url(name: string, protocols: string[], options: Options & { origin?: boolean; defaultText: string }) {
   const bounds = protocols.map((protocol) => `${protocol}//…`).join(' or ');
   const found: Variable<string | undefined> = {
@@ -78,6 +85,91 @@ function registration(name: string, options: Options) {
     },
   };
   return found;
+}
+
+/** What may be left out, and has no default. */
+function optional(name: string, type: string, options: Options & { pattern: RegExp; expected: string }) {
+  const found: Variable<string | undefined> = {
+    ...variable(name, type, '', '', options, (value) => value),
+    secret: type === 'secret',
+    parse(value) {
+      if (!value) return undefined;
+      if (!options.pattern.test(value)) throw new Error(`expected ${options.expected}`);
+      return value;
+    },
+  };
+  return found;
+}
+
+/** As a provider gives them to whoever registers with it. */
+function clientId(name: string, options: Options) {
+  return optional(name, 'text', { ...options, pattern: /^[\x21-\x7e]{1,255}$/, expected: 'an id without spaces' });
+}
+
+function clientSecret(name: string, options: Options) {
+  return optional(name, 'secret', { ...options, pattern: /^[\x21-\x7e]{1,512}$/, expected: 'a secret without spaces' });
+}
+
+/** In plain text over this machine alone: whoever stood between could be anybody. */
+function issuer(name: string, options: Options) {
+  const bounds = 'https://…, or http://… on this machine';
+  const found: Variable<string | undefined> = {
+    ...variable(name, 'URL', '', bounds, options, (value) => value),
+    parse(value) {
+      if (!value) return undefined;
+      const parsed = URL.canParse(value) ? new URL(value) : null;
+      const isPlain = parsed?.protocol === 'http:' && isLoopbackHost(parsed.hostname);
+      if (!parsed || !(parsed.protocol === 'https:' || isPlain) || /[?#@]/.test(value))
+        throw new Error(`expected ${bounds}, without a query`);
+      return value;
+    },
+  };
+  return found;
+}
+
+/** Of a URL: with brackets around an IPv6 address. */
+export function isLoopbackHost(host: string): boolean {
+  return host === 'localhost' || host === '[::1]' || (isIP(host) === 4 && host.startsWith('127.'));
+}
+
+/** Whoever is in the group at the provider has this role in the workspace. */
+export interface GroupRole {
+  group: string;
+  /** Its slug. */
+  workspace: string;
+  role: 'OWNER' | 'ADMIN' | 'MEMBER' | 'VIEWER';
+}
+
+function groupRoles(name: string, options: Options) {
+  const form = /^(?<group>.{1,255})=(?<workspace>[a-z0-9-]{1,48}):(?<role>OWNER|ADMIN|MEMBER|VIEWER)$/;
+  const bounds = 'group=workspace:ROLE, separated by commas or in lines of their own';
+  return variable(name, 'list of groups', '', bounds, options, (value) => {
+    // Names of groups may hold commas, as those of LDAP do: only one behind a role ends an entry.
+    const entries = value
+      .split(/\n|(?<=:(?:OWNER|ADMIN|MEMBER|VIEWER)\s*),/)
+      .map((one) => one.trim())
+      .filter((one) => one !== '');
+    const roles = entries.map((entry): GroupRole => {
+      const { group, workspace, role } = form.exec(entry)?.groups ?? {};
+      // What holds another entry has a role that is none.
+      if (!group || !workspace || !role || /=[\w-]*:\w*\s*,/.test(group))
+        throw new Error(`expected group=workspace:ROLE such as ml-team=vision:MEMBER, not "${entry}"`);
+      return { group: group.trim(), workspace, role: role as GroupRole['role'] };
+    });
+    const pairs = roles.map(({ group, workspace }) => `${group}=${workspace}`);
+    const twice = pairs.find((pair, index) => pairs.indexOf(pair) !== index);
+    if (twice) throw new Error(`expected one role a group and workspace: ${twice} stands there twice`);
+    return roles;
+  });
+}
+
+function scopes(name: string, options: Options & { default: string }) {
+  return variable(name, 'list of scopes', options.default, 'separated by spaces', options, (value) => {
+    const found = value.split(/[\s,]+/).filter((one) => one !== '');
+    if (!found.includes('openid') || found.some((one) => !/^[\x21\x23-\x5b\x5d-\x7e]+$/.test(one)))
+      throw new Error('expected scopes with spaces between them, openid among them');
+    return found;
+  });
 }
 
 function origins(name: string, options: Options) {
@@ -153,6 +245,9 @@ function originOf(value: string): string {
   if (!isOrigin) throw new Error(`expected an origin such as https://runs.example.org, not "${value}"`);
   return parsed.origin;
 }
+
+/** What a signing key has to outlast (src/access/signing-keys.ts). */
+export const MOST_TOKEN_SECONDS = 3_600;
 
 export const variables = {
   host: text('RUNTIDE_HOST', {
@@ -243,6 +338,58 @@ export const variables = {
     max: 365,
     description: 'Days that a signed-in browser stays signed in.',
   }),
+  publicProjects: flag('RUNTIDE_PUBLIC_PROJECTS', {
+    description:
+      'Whether projects may be made public: anybody who reaches the server can then read them, signed in or not. Without it, or once it is switched off again, projects that are public are read by their workspaces alone.',
+  }),
+  tokenSeconds: integer('RUNTIDE_TOKEN_SECONDS', {
+    default: MOST_TOKEN_SECONDS,
+    min: 60,
+    max: MOST_TOKEN_SECONDS,
+    description: 'Seconds that a token of `createToken` lasts, at the most and unless it is asked for less.',
+  }),
+  oidcIssuer: issuer('RUNTIDE_OIDC_ISSUER', {
+    description:
+      'People sign in at this OpenID Connect provider: its address, as its `/.well-known/openid-configuration` names it. See `docs/sign-in.md`.',
+  }),
+  oidcClientId: clientId('RUNTIDE_OIDC_CLIENT_ID', {
+    description: 'What the provider calls this server.',
+  }),
+  oidcClientSecret: clientSecret('RUNTIDE_OIDC_CLIENT_SECRET', {
+    description: 'What the provider knows this server by. None for a public client: PKCE is always used.',
+  }),
+  oidcName: text('RUNTIDE_OIDC_NAME', {
+    default: 'single sign-on',
+    pattern: /^[^\p{Cc}]{1,64}$/u,
+    expected: 'a name of up to 64 characters',
+    description: 'What the button says after “Sign in with”.',
+  }),
+  oidcScopes: scopes('RUNTIDE_OIDC_SCOPES', {
+    default: 'openid email profile',
+    description: 'What the provider is asked for. Some tell groups only where a scope for them is asked for.',
+  }),
+  oidcGroupsClaim: text('RUNTIDE_OIDC_GROUPS_CLAIM', {
+    default: 'groups',
+    pattern: /^[\x21-\x7e]{1,255}$/,
+    expected: 'the name of a claim',
+    description: 'The claim, of the ID token or of userinfo, that says which groups somebody is in.',
+  }),
+  oidcRoles: groupRoles('RUNTIDE_OIDC_ROLES', {
+    description:
+      'Which group at the provider has which role in which workspace (its slug), such as `ml-team=vision:MEMBER,ml-leads=vision:ADMIN`. Applied at every sign-in there; being in such a group counts as an invitation.',
+  }),
+  googleClientId: clientId('RUNTIDE_GOOGLE_CLIENT_ID', {
+    description: 'People may sign in with Google: the id of the OAuth client that was made there.',
+  }),
+  googleClientSecret: clientSecret('RUNTIDE_GOOGLE_CLIENT_SECRET', {
+    description: 'The secret of that client.',
+  }),
+  githubClientId: clientId('RUNTIDE_GITHUB_CLIENT_ID', {
+    description: 'People may sign in with GitHub: the id of the OAuth app that was made there.',
+  }),
+  githubClientSecret: clientSecret('RUNTIDE_GITHUB_CLIENT_SECRET', {
+    description: 'The secret of that app.',
+  }),
   auditDays: integer('RUNTIDE_AUDIT_DAYS', {
     default: 730,
     min: 90,
@@ -261,8 +408,31 @@ export const variables = {
 
 type Parsed = { [Key in keyof typeof variables]: ReturnType<(typeof variables)[Key]['parse']> };
 
+/** By which this server is known at a provider. */
+export interface ProviderClient {
+  clientId: string;
+  /** None: a public client. */
+  clientSecret: string | undefined;
+}
+
+export interface OidcSettings extends ProviderClient {
+  issuer: string;
+  name: string;
+  scopes: readonly string[];
+  groupsClaim: string;
+  roles: readonly GroupRole[];
+}
+
+/** At whom people may sign in, beside here. */
+export interface Providers {
+  oidc: OidcSettings | null;
+  google: ProviderClient | null;
+  github: ProviderClient | null;
+}
+
 export interface Config extends Omit<Parsed, 'registration'> {
   dataDir: string;
+  providers: Providers;
   registration: Registration;
   /** Listening on this machine alone. */
   loopback: boolean;
@@ -306,11 +476,13 @@ export function parseConfig(environment: Environment): Config {
     problems.push(
       `RUNTIDE_PUBLIC_URL: needed because RUNTIDE_HOST is ${parsed.host}: the address by which people reach the server, such as https://runs.example.org`,
     );
+  problems.push(...missingHalves(environment, values));
   if (problems.length > 0) throw new ConfigError(problems);
   const home = environment.HOME || homedir();
   return {
     ...parsed,
     loopback,
+    providers: providersOf(parsed),
     registration: parsed.registration ?? { mode: loopback ? 'open' : 'invite' },
     // In .env no shell puts the home in.
     dataDir: resolve(parsed.dataDir.replace(/^~(?=\/|$)/, () => home)),
@@ -318,6 +490,40 @@ export function parseConfig(environment: Environment): Config {
     userName: environment.USER || environment.LOGNAME || 'owner',
     testRhythm: JSON.parse(environment.RUNTIDE_TEST_RHYTHM || '{}') as Record<string, number>,
     unknownNames: unknownNames(environment),
+  };
+}
+
+/** What is worth nothing without another variable. Not said of one that is wrong itself. */
+function missingHalves(environment: Environment, values: Record<string, unknown>): string[] {
+  const needs = (key: keyof typeof variables, other: keyof typeof variables): string[] => {
+    const isSet = [variables[key].name, `${variables[key].name}_FILE`].some((name) => environment[name]?.trim());
+    const isMissing = other in values && values[other] === undefined;
+    return isSet && isMissing ? [`${variables[other].name}: needed because ${variables[key].name} is set`] : [];
+  };
+  const ofOidc = (
+    ['oidcClientId', 'oidcClientSecret', 'oidcName', 'oidcScopes', 'oidcGroupsClaim', 'oidcRoles'] as const
+  )
+    .flatMap((key) => needs(key, 'oidcIssuer'))
+    .slice(0, 1);
+  return [
+    ...ofOidc,
+    ...needs('oidcIssuer', 'oidcClientId'),
+    ...needs('googleClientId', 'googleClientSecret'),
+    ...needs('googleClientSecret', 'googleClientId'),
+    ...needs('githubClientId', 'githubClientSecret'),
+    ...needs('githubClientSecret', 'githubClientId'),
+  ];
+}
+
+function providersOf(parsed: Parsed): Providers {
+  const { oidcIssuer: issuer, oidcName: name, oidcScopes, oidcGroupsClaim: groupsClaim, oidcRoles: roles } = parsed;
+  const client = (clientId: string | undefined, clientSecret: string | undefined) =>
+    clientId === undefined ? null : { clientId, clientSecret };
+  const oidc = client(parsed.oidcClientId, parsed.oidcClientSecret);
+  return {
+    oidc: issuer && oidc ? { ...oidc, issuer, name, scopes: oidcScopes, groupsClaim, roles } : null,
+    google: client(parsed.googleClientId, parsed.googleClientSecret),
+    github: client(parsed.githubClientId, parsed.githubClientSecret),
   };
 }
 

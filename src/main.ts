@@ -5,6 +5,7 @@ import pino from 'pino';
 import { type Budget, createBudget } from './access/budget.ts';
 import { createAccessChanges } from './access/changes.ts';
 import { createApiKey, ensureOwner, findOwner, isKeyUsable, type Owner } from './access/first-start.ts';
+import { createTokens } from './access/jwt.ts';
 import { readCredential, readCredentials, writeCredential } from './access/credentials-file.ts';
 import { createSharedBudget } from './access/shared-budget.ts';
 import type { Bus } from './bus/bus.ts';
@@ -99,7 +100,7 @@ async function serve(config: Config): Promise<void> {
     const feeds = createFeeds({ pool, bus, log });
     const runFeeds = createRunFeeds({ db, pool, bus, log });
     const folding = startFolding({ pool, log }, config.testRhythm);
-    const { tailLimitMb, diskReserveMb } = config;
+    const { tailLimitMb, diskReserveMb, publicProjects } = config;
     const folder = config.databaseUrl ? null : config.dataDir;
     const pressure = createPressure({ tail: folding.tail, log }, { tailLimitMb, diskReserveMb, folder });
     stops.push(() => folding.close());
@@ -107,6 +108,12 @@ async function serve(config: Config): Promise<void> {
     stops.push(() => bus.close());
     stops.push(() => budget.close());
     stops.push(() => changes.close());
+    const address = () => url(http.port);
+    const tokens = createTokens(
+      { db, changes },
+      { secret: authSecret, issuer: address, mostSeconds: config.tokenSeconds },
+    );
+    stops.push(() => tokens.close());
     stops.push(() => feeds.close());
     stops.push(() => runFeeds.close());
     const purge = createPurge({ pool, log, auditDays: config.auditDays });
@@ -118,8 +125,22 @@ async function serve(config: Config): Promise<void> {
     const greeting = await welcome(config, db, url(http.port), localAddress(config, http.port));
     stopping.signal.throwIfAborted();
     const places = createRunPlaces(db);
-    const address = () => url(http.port);
-    http.serve({ db, pool, bus, changes, budget, places, feeds, runFeeds, folding, pressure, log, url: address });
+    http.serve({
+      db,
+      pool,
+      bus,
+      changes,
+      budget,
+      tokens,
+      places,
+      feeds,
+      runFeeds,
+      folding,
+      pressure,
+      log,
+      url: address,
+      publicProjects,
+    });
     say(greeting);
     isStarted = true;
     void purge.run();

@@ -41,7 +41,21 @@ test('with nothing set the server is for this machine alone', () => {
     redisUrl: undefined,
     redisPrefix: 'runtide',
     rateLimit: 6_000_000,
+    publicProjects: false,
+    oidcIssuer: undefined,
+    oidcClientId: undefined,
+    oidcClientSecret: undefined,
+    oidcName: 'single sign-on',
+    oidcScopes: ['openid', 'email', 'profile'],
+    oidcGroupsClaim: 'groups',
+    oidcRoles: [],
+    googleClientId: undefined,
+    googleClientSecret: undefined,
+    githubClientId: undefined,
+    githubClientSecret: undefined,
+    providers: { oidc: null, google: null, github: null },
     auditDays: 730,
+    tokenSeconds: 3_600,
     sessionDays: 30,
     metricsToken: undefined,
     logLevel: 'warn',
@@ -107,6 +121,15 @@ const accepted: Record<keyof typeof variables, [string, unknown][]> = {
     ['0', 0],
     ['1000000000', 1_000_000_000],
   ],
+  publicProjects: [
+    ['true', true],
+    ['TRUE', true],
+    ['false', false],
+  ],
+  tokenSeconds: [
+    ['60', 60],
+    ['3600', 3_600],
+  ],
   auditDays: [
     ['90', 90],
     ['36500', 36_500],
@@ -122,6 +145,30 @@ const accepted: Record<keyof typeof variables, [string, unknown][]> = {
     ['1', 1],
     ['365', 365],
   ],
+  oidcIssuer: [
+    ['https://id.example.org/realms/lab', 'https://id.example.org/realms/lab'],
+    ['http://127.0.0.1:8080', 'http://127.0.0.1:8080'],
+    ['http://[::1]:8080', 'http://[::1]:8080'],
+  ],
+  oidcClientId: [['runtide', 'runtide']],
+  oidcClientSecret: [['s', 's']],
+  oidcName: [['Example Lab', 'Example Lab']],
+  oidcScopes: [['openid email  groups', ['openid', 'email', 'groups']]],
+  oidcGroupsClaim: [['https://example.org/groups', 'https://example.org/groups']],
+  oidcRoles: [
+    [
+      'ml-team=vision:MEMBER, /ml/leads=vision:ADMIN,\n',
+      [
+        { group: 'ml-team', workspace: 'vision', role: 'MEMBER' },
+        { group: '/ml/leads', workspace: 'vision', role: 'ADMIN' },
+      ],
+    ],
+    ['cn=ml,ou=groups=vision:OWNER', [{ group: 'cn=ml,ou=groups', workspace: 'vision', role: 'OWNER' }]],
+  ],
+  googleClientId: [['1.apps.googleusercontent.com', '1.apps.googleusercontent.com']],
+  googleClientSecret: [['GOCSPX-1', 'GOCSPX-1']],
+  githubClientId: [['Iv1.1', 'Iv1.1']],
+  githubClientSecret: [['0a', '0a']],
   metricsToken: [['n8Xw_2pQ-rT5vZ1k', 'n8Xw_2pQ-rT5vZ1k']],
   logLevel: [
     ['DEBUG', 'debug'],
@@ -162,10 +209,37 @@ const refused: Record<keyof typeof variables, string[]> = {
   redisUrl: ['cache:6379', 'http://cache'],
   redisPrefix: ['a b', 'x'.repeat(65)],
   rateLimit: ['-1', '1000000001', '60/s'],
+  publicProjects: ['yes', '1'],
+  tokenSeconds: ['59', '3601', '1h'],
   auditDays: ['89', '36501', 'ever'],
   registration: ['anybody', 'domain:', 'domain:example', 'domain:a b.org', 'OPEN'],
   authSecret: ['short', 'change-me-change-me-change-me-change-me'],
   sessionDays: ['0', '366'],
+  oidcIssuer: [
+    'id.example.org',
+    'http://id.example.org',
+    'http://127.0.0.1.example.org',
+    'https://ada@id.example.org',
+    'https://id.example.org/?realm=lab',
+  ],
+  oidcClientId: ['two words'],
+  oidcClientSecret: ['two words'],
+  oidcName: ['x'.repeat(65), 'a\u0007b'],
+  oidcScopes: ['email profile', 'openid "email"'],
+  oidcGroupsClaim: ['two words'],
+  oidcRoles: [
+    'ml-team',
+    'ml-team=vision',
+    'ml-team=vision:KING',
+    'ml-team=vision:KING,a=v:ADMIN',
+    '=vision:ADMIN',
+    'a=v:ADMIN,a=v:VIEWER',
+    'a=V:ADMIN',
+  ],
+  googleClientId: ['two words'],
+  googleClientSecret: ['two words'],
+  githubClientId: ['two words'],
+  githubClientSecret: ['two words'],
   metricsToken: [
     'short',
     'a'.repeat(40),
@@ -177,17 +251,57 @@ const refused: Record<keyof typeof variables, string[]> = {
   logLevel: ['loud'],
 };
 
+/** What is worth nothing alone, with what it needs. */
+function whole(key: keyof typeof variables, environment: Record<string, string>): Record<string, string> {
+  const about = /^(?:oidc|google|github)/.exec(key)?.[0].toUpperCase();
+  if (about === undefined) return environment;
+  const client = { [`RUNTIDE_${about}_CLIENT_ID`]: 'id', [`RUNTIDE_${about}_CLIENT_SECRET`]: 'secret' };
+  return { ...client, ...(about === 'OIDC' ? { RUNTIDE_OIDC_ISSUER: 'https://id.example.org' } : {}), ...environment };
+}
+
 test.for(Object.keys(variables) as (keyof typeof variables)[])('%s takes what it should, and nothing else', (key) => {
   const { name, description } = variables[key];
   expect(description.length).toBeGreaterThan(20);
   for (const [text, value] of accepted[key])
-    expect(parseConfig({ HOME: '/home/ada', [name]: text })[key]).toEqual(value);
+    expect(parseConfig(whole(key, { HOME: '/home/ada', [name]: text }))[key]).toEqual(value);
   for (const text of refused[key]) {
     const says = expect.stringMatching(new RegExp(`^${name}: (expected|this looks like an example)`));
-    expect({ text, problems: problemsOf({ [name]: text }) }).toEqual({ text, problems: [says] });
+    expect({ text, problems: problemsOf(whole(key, { [name]: text })) }).toEqual({ text, problems: [says] });
   }
   // Empty, as `NAME=` in a file, is not set.
   expect(parseConfig({ [name]: ' ' })[key]).toEqual(parseConfig({})[key]);
+});
+
+test('a provider is told of whole, or not at all', () => {
+  expect(problemsOf({ RUNTIDE_OIDC_ISSUER: 'https://id.example.org' })).toEqual([
+    'RUNTIDE_OIDC_CLIENT_ID: needed because RUNTIDE_OIDC_ISSUER is set',
+  ]);
+  expect(problemsOf({ RUNTIDE_OIDC_ROLES: 'a=v:ADMIN', RUNTIDE_OIDC_NAME: 'Lab' })).toEqual([
+    'RUNTIDE_OIDC_ISSUER: needed because RUNTIDE_OIDC_NAME is set',
+  ]);
+  expect(problemsOf({ RUNTIDE_GOOGLE_CLIENT_ID: 'id', RUNTIDE_GITHUB_CLIENT_SECRET: 'hunter2' })).toEqual([
+    'RUNTIDE_GOOGLE_CLIENT_SECRET: needed because RUNTIDE_GOOGLE_CLIENT_ID is set',
+    'RUNTIDE_GITHUB_CLIENT_ID: needed because RUNTIDE_GITHUB_CLIENT_SECRET is set',
+  ]);
+  const { providers } = parseConfig({
+    RUNTIDE_OIDC_ISSUER: 'https://id.example.org',
+    RUNTIDE_OIDC_CLIENT_ID: 'runtide',
+    RUNTIDE_GITHUB_CLIENT_ID: 'id',
+    RUNTIDE_GITHUB_CLIENT_SECRET: 'secret',
+  });
+  expect(providers).toEqual({
+    oidc: {
+      issuer: 'https://id.example.org',
+      clientId: 'runtide',
+      clientSecret: undefined,
+      name: 'single sign-on',
+      scopes: ['openid', 'email', 'profile'],
+      groupsClaim: 'groups',
+      roles: [],
+    },
+    google: null,
+    github: { clientId: 'id', clientSecret: 'secret' },
+  });
 });
 
 test('all that is wrong is said at once, without secrets', () => {

@@ -8,6 +8,7 @@ import { WebSocketServer } from 'ws';
 import { createBudget } from '../../src/access/budget.ts';
 import { createAccessChanges } from '../../src/access/changes.ts';
 import { createApiKey, ensureOwner } from '../../src/access/first-start.ts';
+import { createTokens } from '../../src/access/jwt.ts';
 import { createInProcessBus } from '../../src/bus/in-process.ts';
 import { startEmbeddedPostgres } from '../../src/db/embedded.ts';
 import { migrate } from '../../src/db/migrate.ts';
@@ -58,19 +59,22 @@ const feeds = createFeeds({ pool, bus, log });
 const runFeeds = createRunFeeds({ db, pool, bus, log });
 const folding = startFolding({ pool, log });
 const pressure = createPressure({ tail: folding.tail, log }, { tailLimitMb: 1_024, folder: null, diskReserveMb: 0 });
+const authSecret = 'secret-of-the-bench-and-nobody-else';
 const http = await openHttpServer({
   host: '127.0.0.1',
   port: 0,
   allowedOrigins: [],
   sessionDays: 1,
   registration: { mode: 'open' },
-  authSecret: 'secret-of-the-bench-and-nobody-else',
+  authSecret,
   metricsToken: 'none',
   secure: false,
 });
 const url = `http://127.0.0.1:${http.port}`;
 const places = createRunPlaces(db);
-http.serve({ db, pool, bus, changes, budget, places, feeds, runFeeds, folding, pressure, log, url: () => url });
+const tokens = createTokens({ db, changes }, { secret: authSecret, issuer: () => url, mostSeconds: 3_600 });
+const parts = { db, pool, bus, changes, budget, tokens, places, feeds, runFeeds, folding, pressure, log };
+http.serve({ ...parts, url: () => url, publicProjects: false });
 const owner = await ensureOwner(db, 'bench');
 const apiKeys: string[] = [];
 for (let n = 0; n < KEYS; n++) apiKeys.push(await createApiKey(db, owner, `bench ${n}`));

@@ -17,6 +17,7 @@ export type AuditAction =
   | 'workspace.purge'
   | 'workspace.transfer'
   | 'workspace.leave'
+  | 'member.add'
   | 'member.update'
   | 'member.remove'
   | 'invitation.create'
@@ -25,8 +26,13 @@ export type AuditAction =
   | 'key.create'
   | 'key.update'
   | 'key.revoke'
+  | 'token.create'
   | 'serviceAccount.create'
   | 'serviceAccount.delete'
+  | 'project.share'
+  | 'project.delete'
+  | 'project.restore'
+  | 'project.purge'
   | 'points.delete'
   | 'auditLog.export';
 
@@ -34,7 +40,7 @@ export interface Act {
   action: AuditAction;
   workspaceId: string | null;
   target: {
-    type: 'WORKSPACE' | 'USER' | 'INVITATION' | 'KEY' | 'SERVICE_ACCOUNT' | 'SESSION' | 'RUN';
+    type: 'WORKSPACE' | 'USER' | 'INVITATION' | 'KEY' | 'TOKEN' | 'SERVICE_ACCOUNT' | 'SESSION' | 'PROJECT' | 'RUN';
     id: string;
     name: string;
   };

@@ -2,7 +2,7 @@
 // bucket that leaks: what was spent drains by the minute's budget in a minute, and what does not fit is refused. Nobody
 // waits for anything here: what other processes spend is heard of a little later (./shared-budget.ts).
 import { RuntideError } from '../errors.ts';
-import type { Access, From } from './access.ts';
+import { type Access, type From, rootIdOf } from './access.ts';
 
 export interface Budget {
   /** Cost a minute of a credential that has no rate of its own; 0: as much as it likes. */
@@ -73,7 +73,7 @@ export function createBudget({ rateLimit, shared, now = () => performance.now() 
     take(access, from, cost) {
       const limit = access?.credential.rateLimit ?? rateLimit;
       if (limit === 0) return;
-      const id = access ? access.credential.id : networkOf(from.address);
+      const id = access && access.credential.kind !== 'anonymous' ? rootIdOf(access) : networkOf(from.address);
       const bucket = bucketOf(id, limit, now());
       const waitMs = takeFrom(bucket, Math.max(1, cost));
       if (waitMs > 0) {

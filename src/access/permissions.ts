@@ -2,18 +2,22 @@
 // cannot be asked for, and what it does not allow is refused.
 import { RuntideError } from '../errors.ts';
 import type { Prisma } from '../generated/prisma/client.ts';
-import { type Access, type Grant, notFound, requireAccess, type Role, type Scope } from './access.ts';
+import { type Access, type Grant, isAtLeast, notFound, requireReader, type Role, type Scope } from './access.ts';
+import { notHiddenFrom, PUBLIC } from './sharing.ts';
 
 export interface Rule {
-  /** What the credential must have. */
-  scope: Scope;
+  /** What the credential must have; ANY: whichever it has will do. */
+  scope: Scope | 'ANY';
   /** What the person must be in the workspace, at the least. */
   role: Role;
   /** A key that is limited to projects may do it there; everything else concerns the workspace as a whole. */
   inProject?: true;
+  /** Of a public project anybody may. */
+  byGuests?: true;
 }
 
 const read = { scope: 'READ', role: 'VIEWER' } as const satisfies Rule;
+const readPublic = { ...read, inProject: true, byGuests: true } as const satisfies Rule;
 const write = { scope: 'WRITE', role: 'MEMBER' } as const satisfies Rule;
 const administer = { scope: 'ADMIN', role: 'ADMIN' } as const satisfies Rule;
 const own = { scope: 'ADMIN', role: 'OWNER' } as const satisfies Rule;
@@ -37,18 +41,26 @@ export const permissions = {
   'key.create': mine,
   'key.changeOwn': mine,
   'key.change': administer,
+  // It can do nothing that whoever makes it cannot.
+  'token.create': { scope: 'ANY', role: 'VIEWER', inProject: true },
   'serviceAccount.read': administer,
   'serviceAccount.create': administer,
   'serviceAccount.delete': administer,
   'audit.read': administer,
-  'project.read': { ...read, inProject: true },
+  'project.read': readPublic,
   'project.create': write,
-  'run.read': { ...read, inProject: true },
+  'project.update': { ...write, inProject: true },
+  // Who sees it, and whether it is there: whoever made it, and who administers the workspace.
+  'project.shareOwn': { scope: 'ADMIN', role: 'MEMBER' },
+  'project.share': administer,
+  'project.deleteOwn': { scope: 'ADMIN', role: 'MEMBER' },
+  'project.delete': administer,
+  'run.read': readPublic,
   'run.create': { ...write, inProject: true },
   'run.update': { ...write, inProject: true },
   'run.finish': { ...write, inProject: true },
   'run.heartbeat': { ...write, inProject: true },
-  'points.read': { ...read, inProject: true },
+  'points.read': readPublic,
   'points.log': { ...write, inProject: true },
   'points.delete': { ...write, inProject: true },
 } as const satisfies Record<string, Rule>;
@@ -71,13 +83,6 @@ export interface Place {
   projectId?: string;
 }
 
-/** From the least to the most. */
-const ROLES: readonly Role[] = ['VIEWER', 'MEMBER', 'ADMIN', 'OWNER'];
-
-export function isAtLeast(role: Role, least: Role): boolean {
-  return ROLES.indexOf(role) >= ROLES.indexOf(least);
-}
-
 /** Why something may not be done: what is not seen does not exist for them; else what is missing, as a sentence. */
 type Refusal = { seen: false } | { seen: true; why: string };
 
@@ -85,17 +90,22 @@ const UNSEEN: Refusal = { seen: false };
 
 /** Null: allowed. */
 export function refusalOf(grant: Grant | undefined, { projectId }: Place, action: Action): Refusal | null {
-  const { scope, role, inProject }: Rule = permissions[action];
+  const { scope, role, inProject, byGuests }: Rule = permissions[action];
   if (!grant) return UNSEEN;
-  const { role: own, scopes, projectIds } = grant;
+  const { role: own, scopes, projectIds, hiddenProjectIds, guest } = grant;
   // Whoever may only write can see as much as they must to write.
-  if (!scopes.has('READ') && !scopes.has(scope)) return UNSEEN;
+  const isHeld = scope === 'ANY' ? scopes.size > 0 : scopes.has(scope);
+  if (!scopes.has('READ') && !isHeld) return UNSEEN;
   if (projectIds && projectId !== undefined && !projectIds.has(projectId)) return UNSEEN;
+  if (projectId !== undefined && hiddenProjectIds.has(projectId)) return UNSEEN;
+  // Of the workspace around it a guest knows nothing.
+  if (guest && projectId === undefined && !byGuests) return UNSEEN;
   const missing = (why: string): Refusal => ({ seen: true, why });
+  if (guest && !byGuests) return missing('this project is public to read; the rest is for members of its workspace');
   if (!isAtLeast(own, role)) return missing(`this takes the role ${role} in the workspace, and yours is ${own}`);
-  if (!scopes.has(scope))
-    return missing(`this credential may not do that: it lacks the scope ${scope} in the workspace`);
-  if (projectIds && !inProject) return missing('this key is limited to projects, and this is of the whole workspace');
+  if (!isHeld) return missing(`this credential may not do that: it lacks the scope ${scope} in the workspace`);
+  if (projectIds && !inProject)
+    return missing('this credential is limited to projects, and this is of the whole workspace');
   return null;
 }
 
@@ -114,8 +124,10 @@ export function requirePermission(access: Access, place: Place, action: Action, 
 export function requirePerson({ userId, credential, workspaces }: Access, action: AccountAction): string {
   if (userId === null) throw new RuntideError('FORBIDDEN', 'this is for people: a service account cannot do it');
   const scope = accountPermissions[action];
-  const isWhole = [...workspaces.values()].every(({ scopes, projectIds }) => scopes.has(scope) && !projectIds);
-  if (credential.kind === 'key' && !isWhole)
+  const isWhole = [...workspaces.values()].every(
+    ({ scopes, projectIds, guest }) => guest || (scopes.has(scope) && !projectIds),
+  );
+  if (credential.kind !== 'session' && !isWhole)
     throw new RuntideError('FORBIDDEN', `sign in for this, or use a key with the scope ${scope} in all projects`);
   return userId;
 }
@@ -130,20 +142,27 @@ export function workspaceIdsFor(access: Access, action: Action): string[] {
 /** The projects in which something may be done, for the `where` of a list; `within`: in these workspaces alone. */
 export function projectsFor(access: Access, action: Action, within?: readonly string[]): Prisma.ProjectWhereInput {
   const ids = workspaceIdsFor(access, action).filter((id) => within === undefined || within.includes(id));
-  const limits = (id: string) => access.workspaces.get(id)?.projectIds ?? null;
+  const isGuest = ids.some((id) => access.workspaces.get(id)?.guest);
   return {
     OR: [
-      { workspaceId: { in: ids.filter((id) => limits(id) === null) } },
       ...ids.flatMap((workspaceId) => {
-        const projectIds = limits(workspaceId);
-        return projectIds ? [{ workspaceId, id: { in: [...projectIds] } }] : [];
+        const { role, projectIds, guest } = access.workspaces.get(workspaceId) as Grant;
+        if (guest) return [];
+        const limits = projectIds ? { id: { in: [...projectIds] } } : {};
+        return [{ workspaceId, ...limits, ...notHiddenFrom({ userId: access.userId, role }) }];
       }),
+      ...(isGuest ? [{ ...PUBLIC, ...(within ? { workspaceId: { in: [...within] } } : {}) }] : []),
     ],
   };
 }
 
+/** Whether they see the project only because it is public. */
+export function isGuestIn({ workspaces }: Access, projectId: string): boolean {
+  return [...workspaces.values()].some(({ guest, projectIds }) => guest && projectIds?.has(projectId));
+}
+
 /** FORBIDDEN for a key that may only write. */
 export function requireReading(access: Access | null): void {
-  if ([...requireAccess(access).workspaces.values()].every(({ scopes }) => scopes.has('READ'))) return;
+  if ([...requireReader(access).workspaces.values()].every(({ scopes }) => scopes.has('READ'))) return;
   throw new RuntideError('FORBIDDEN', 'this credential may only write: it lacks the scope READ');
 }

@@ -4,6 +4,7 @@ import type { IncomingMessage } from 'node:http';
 import type { GraphQLError } from 'graphql';
 import { WebSocket } from 'ws';
 import type { Access } from '../access/access.ts';
+import type { Place } from '../access/permissions.ts';
 import type { Presented } from '../access/authenticate.ts';
 import type { EndReason, OpenStream } from './open-streams.ts';
 import type { Operation } from './operations.ts';
@@ -33,6 +34,10 @@ export class Connection implements OpenStream {
     this.request = request;
     this.turn = turn;
     this.around = around;
+  }
+
+  *watched(): Iterable<Place> {
+    for (const { places } of this.operations) yield* places;
   }
 
   find(id: string): Operation | undefined {

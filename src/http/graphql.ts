@@ -5,6 +5,7 @@ import { execute, type ExecutionResult, GraphQLError } from 'graphql';
 import { createYoga, type Plugin } from 'graphql-yoga';
 import type { Access } from '../access/access.ts';
 import type { Presented } from '../access/authenticate.ts';
+import type { Place } from '../access/permissions.ts';
 import type { Log } from '../db/pool.ts';
 import { invalidInput, RuntideError } from '../errors.ts';
 import type { Context, Engines } from '../schema/context.ts';
@@ -70,7 +71,8 @@ export function createGraphQLOverHttp(
         // Also for what is wrong, which was read and checked.
         engines.budget.take(access, presented.from, operation?.cost ?? 0);
         if (body && operation && (await answerPlainly(request, response, operation, context))) return;
-        if (access && accept.includes('text/event-stream')) keepAsked(openStreams, presented, access, response);
+        if (access && accept.includes('text/event-stream'))
+          context.watch = keepAsked(openStreams, presented, access, response);
         // Yoga takes what it finds there.
         if (body) Object.assign(request, { body: body.params });
         speakJson(request);
@@ -137,11 +139,13 @@ function refused(status: number, message: string, headers: Record<string, string
   return new GraphQLError(message, { extensions: { http: { status, headers } } });
 }
 
-/** A stream ends when the credential that opened it does. */
-function keepAsked(openStreams: OpenStreams, presented: Presented, access: Access, response: ServerResponse): void {
-  const stream: OpenStream = { presented, access, end: () => response.destroy() };
+/** A stream ends when the credential that opened it does, or may no longer see what it tells of. */
+function keepAsked(openStreams: OpenStreams, presented: Presented, access: Access, response: ServerResponse) {
+  let watched: readonly Place[] = [];
+  const stream: OpenStream = { presented, access, watched: () => watched, end: () => response.destroy() };
   openStreams.add(stream);
   response.once('close', () => openStreams.remove(stream));
+  return (places: readonly Place[]) => void (watched = places);
 }
 
 const documentsPlugin = (live: SharedResults): Plugin<Context> => ({

@@ -1,17 +1,20 @@
 // What stays open for hours, WebSockets and event streams: counted for each credential, and asked again whether the
-// credential still holds and allows no less than it did: when something has changed, and now and then for what expires.
-import type { Access, Grant } from '../access/access.ts';
+// credential still holds, allows no less than it did, and may see what is watched: when something has changed, and now and
+// then for what expires.
+import { type Access, type Grant, isAtLeast, rootIdOf } from '../access/access.ts';
 import type { Authenticator, Presented } from '../access/authenticate.ts';
 import { limits } from '../access/limits.ts';
-import { isAtLeast } from '../access/permissions.ts';
+import { isAllowed, type Place } from '../access/permissions.ts';
 import { RuntideError } from '../errors.ts';
 
-export type EndReason = 'revoked' | 'narrowed';
+export type EndReason = 'revoked' | 'narrowed' | 'hidden';
 
 export interface OpenStream {
   /** Set once it is known who asks. Streams of one credential share what is equal. */
   presented: Presented | null;
   access: Access | null;
+  /** Where what is told here is. */
+  watched(): Iterable<Place>;
   end(reason: EndReason): void;
 }
 
@@ -43,7 +46,7 @@ export function createOpenStreams(authenticator: Authenticator): OpenStreams {
       asked.set(presented, asking);
       const access = await asking;
       if (access === undefined) return;
-      const change = access === null ? 'revoked' : compare(before, access);
+      const change = access === null ? 'revoked' : (compare(before, access) ?? hidden(access, stream));
       if (change) stream.end(change);
       else if (access && compare(access, before) === null) stream.access = access;
     }
@@ -74,7 +77,7 @@ export function createOpenStreams(authenticator: Authenticator): OpenStreams {
 
   return {
     add(stream) {
-      const id = stream.access?.credential.id ?? '';
+      const id = stream.access ? rootIdOf(stream.access) : '';
       const same = open.get(id) ?? new Set();
       if (same.size >= limits.socketsPerCredential)
         throw new RuntideError(
@@ -82,13 +85,14 @@ export function createOpenStreams(authenticator: Authenticator): OpenStreams {
           `one credential may have ${limits.socketsPerCredential} streams open: close some first`,
           { retryAfterMs: 5_000 },
         );
-      const [other] = same;
-      if (other?.presented && isSame(other.presented, stream.presented)) stream.presented = other.presented;
+      // Of tokens of one key, not all are equal.
+      const equal = [...same].find(({ presented }) => presented && isSame(presented, stream.presented));
+      if (equal) stream.presented = equal.presented;
       same.add(stream);
       open.set(id, same);
     },
     remove(stream) {
-      const id = stream.access?.credential.id ?? '';
+      const id = stream.access ? rootIdOf(stream.access) : '';
       const same = open.get(id);
       same?.delete(stream);
       if (same?.size === 0) open.delete(id);
@@ -104,11 +108,23 @@ function isSame(one: Presented, other: Presented | null): boolean {
   return JSON.stringify(one) === JSON.stringify(other);
 }
 
-/** A workspace that is no longer theirs counts as revoked; less to do there as narrowed. */
+/**
+ * A workspace that is no longer theirs counts as revoked; less to do there as narrowed. What is public, or hidden, comes
+ * and goes without a word to those who do not watch it.
+ */
 function compare(before: Access, now: Access): EndReason | null {
-  const grants = [...before.workspaces].map(([id, grant]) => [grant, now.workspaces.get(id)] as const);
-  if (grants.some(([, grant]) => !grant)) return 'revoked';
+  // Whose session is over may still read what is public.
+  if (before.credential.id !== now.credential.id) return 'revoked';
+  const grants = [...before.workspaces]
+    .filter(([, grant]) => !grant.guest)
+    .map(([id, grant]) => [grant, now.workspaces.get(id)] as const);
+  if (grants.some(([, grant]) => !grant || grant.guest)) return 'revoked';
   return grants.every(([was, is]) => is && includes(is, was)) ? null : 'narrowed';
+}
+
+function hidden(access: Access, stream: OpenStream): EndReason | null {
+  for (const place of stream.watched()) if (!isAllowed(access, place, 'run.read')) return 'hidden';
+  return null;
 }
 
 /** Whether all that was allowed before is allowed now. */

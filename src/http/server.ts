@@ -7,7 +7,8 @@ import sirv from 'sirv';
 import { type Authenticator, createAuthenticator } from '../access/authenticate.ts';
 import { limits } from '../access/limits.ts';
 import { createIdentity, type Identity } from '../identity/identity.ts';
-import type { Registration } from '../config.ts';
+import type { Providers, Registration } from '../config.ts';
+import { type ProviderAddresses, signInWays } from '../identity/providers.ts';
 import type { FoldCounts } from '../metrics/fold/folding.ts';
 import type { Engines } from '../schema/context.ts';
 import { sendAuditLog } from './audit-log.ts';
@@ -31,6 +32,10 @@ export interface HttpOptions {
   allowedOrigins: readonly string[];
   sessionDays: number;
   registration: Registration;
+  /** At whom people may sign in, beside here; default: nobody. */
+  providers?: Providers;
+  /** Elsewhere than where they are. */
+  providerAddresses?: ProviderAddresses;
   /** Signs cookies, encrypts second factors and signing keys. */
   authSecret: string;
   metricsToken: string;
@@ -47,7 +52,7 @@ export interface HttpOptions {
 /** What holds the port from the start on, and answers 503 until there is something to serve. */
 export interface HttpServer {
   port: number;
-  serve(engines: Engines): void;
+  serve(engines: Omit<Engines, 'signIn'>): void;
   /** What it answers at; those with a slash at their end, also for everything below. */
   paths(): string[];
   /** Requests in flight get their answer, sockets are told to go on elsewhere. Idempotent. */
@@ -62,6 +67,8 @@ export interface Edge {
   live: SharedResults;
   slowStreamMs: number;
 }
+
+const NO_PROVIDERS: Providers = { oidc: null, google: null, github: null };
 
 const stringify: Stringify = (result) => JSON.stringify(result);
 
@@ -130,12 +137,19 @@ export async function openHttpServer(options: HttpOptions): Promise<HttpServer> 
 
   return {
     port,
-    serve(engines) {
+    serve(given) {
+      const providers = options.providers ?? NO_PROVIDERS;
+      const engines: Engines = { ...given, signIn: signInWays(options.registration, providers) };
       authenticator = createAuthenticator(engines);
       openStreams = createOpenStreams(authenticator);
       const live = createSharedResults(engines, stringify);
       const slowStreamMs = options.slowStreamMs ?? limits.slowStreamMs;
-      const identity = createIdentity(engines, { ...options, url: engines.url(), secret: options.authSecret });
+      const identity = createIdentity(engines, {
+        ...options,
+        providers,
+        url: engines.url(),
+        secret: options.authSecret,
+      });
       const credentials = createCredentials(identity, addressOf);
       const edge = { authenticator, credentials, openStreams, live, slowStreamMs };
       sockets = createGraphQLOverWebSocket(engines, {
@@ -210,7 +224,7 @@ function servingRoutes(
   identity: Identity,
   prometheus: Prometheus,
 ): Routes {
-  const { pool, folding, log, url } = engines;
+  const { pool, folding, log, tokens, url } = engines;
   const graphiql = createGraphiQL((error) => log.error({ err: error }, 'GraphiQL could not be shown'));
   const graphql = createGraphQLOverHttp(engines, edge, graphiql);
   const dashboard = serveDashboard();
@@ -235,6 +249,13 @@ function servingRoutes(
       '/': reading(redirect),
       '/app': reading(redirect),
       '/graphql': (request, response, about) => graphql.handle(request, response, about),
+      '/.well-known/jwks.json': reading(
+        presenting(async (_, response) => {
+          const headers = { 'content-type': 'application/jwk-set+json', 'cache-control': 'public, max-age=300' };
+          const keys = await tokens.publicKeys();
+          response.writeHead(200, headers).end(JSON.stringify({ keys }));
+        }),
+      ),
       '/healthz': alive,
       '/readyz': reading(async (_, response) => {
         const isReady = await pool.query('SELECT 1').then(

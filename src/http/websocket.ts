@@ -9,6 +9,7 @@ import { CloseCode, handleProtocols, type Message, MessageType, parseMessage, ty
 import { v7 as uuidv7 } from 'uuid';
 import { type WebSocket, WebSocketServer } from 'ws';
 import { limits } from '../access/limits.ts';
+import type { Place } from '../access/permissions.ts';
 import { RuntideError } from '../errors.ts';
 import type { Context, Engines } from '../schema/context.ts';
 import { schema } from '../schema/schema.ts';
@@ -40,6 +41,7 @@ const TRY_AGAIN = 1013;
 const ENDS: Around['ends'] = {
   revoked: [CloseCode.Forbidden, 'The credential was revoked or has expired'],
   // Clients connect again by themselves, and are answered by what they may do now.
+  hidden: [CloseCode.Forbidden, 'What is watched here is gone, or may no longer be seen'],
   narrowed: [RESTART, 'What this credential may do has changed: connect again'],
 };
 /** They go on with their cursors. */
@@ -122,7 +124,7 @@ export function createGraphQLOverWebSocket(
     const operation = new Operation(id, connection);
     connection.add(operation);
     try {
-      const results = await start(connection, requestId, payload);
+      const results = await start(connection, operation, requestId, payload);
       if (Array.isArray(results))
         operation.fail((results as GraphQLError[]).map((one) => present(one, requestId, log)));
       else
@@ -139,6 +141,7 @@ export function createGraphQLOverWebSocket(
   /** The results, or what is wrong with the document. */
   async function start(
     connection: Connection,
+    operation: Operation,
     requestId: string,
     { query, variables, operationName }: SubscribePayload,
   ): Promise<Results | readonly GraphQLError[]> {
@@ -165,7 +168,8 @@ export function createGraphQLOverWebSocket(
     }
     const kind = getOperationAST(document, operationName)?.operation;
     if (!kind) return [new GraphQLError('the document has no such operation, or has several: name one of them')];
-    const contextValue: Context = { ...engines, access, requestId };
+    const watch = (places: readonly Place[]) => void (operation.places = places);
+    const contextValue: Context = { ...engines, access, requestId, watch };
     const args: ExecutionArgs = {
       schema,
       document,

@@ -11,15 +11,17 @@ import type { From } from '../access/access.ts';
 import { recordSession } from '../access/audit.ts';
 import type { AccessChanges } from '../access/changes.ts';
 import { makeToken } from '../access/token.ts';
-import type { Registration } from '../config.ts';
+import type { Providers, Registration } from '../config.ts';
 import type { Log } from '../db/pool.ts';
 import type { Db } from '../db/prisma.ts';
 import { checkName } from '../runs/text.ts';
-import { isReserved } from '../workspaces/slug.ts';
+import { applyGroups } from '../workspaces/managed-members.ts';
 import { type Bound, countAttempt } from './attempts.ts';
 import { linksPlugin } from './links.ts';
+import { isMapped, type Known, type ProviderAddresses, providerRequest, providersPlugin } from './providers.ts';
 import { beginAccount, requireRegistration, type Shown } from './registration.ts';
 import { createStore } from './store.ts';
+import { isUsername, USERNAME_LENGTHS } from './usernames.ts';
 
 export interface IdentityOptions {
   /** The address by which people reach the server. */
@@ -31,6 +33,8 @@ export interface IdentityOptions {
   allowedOrigins: readonly string[];
   sessionDays: number;
   registration: Registration;
+  providers: Providers;
+  providerAddresses?: ProviderAddresses;
 }
 
 export interface Identity {
@@ -56,6 +60,7 @@ const CLOSED = [
   // Would hand a provider's tokens to the page.
   '/get-access-token',
   '/refresh-token',
+  '/account-info',
 ];
 
 /** Which session is whose: installations on one host, told apart by what only they know, do not sign one another out. */
@@ -73,7 +78,7 @@ export function createIdentity(
 ): Identity {
   const asking = new AsyncLocalStorage<Shown>();
   const shown = () => asking.getStore() ?? { invitation: undefined, setUp: undefined, from: NOWHERE };
-  const { registration } = options;
+  const { registration, providers } = options;
   const provesAddress = registration.mode === 'domain';
 
   const settings = {
@@ -98,6 +103,8 @@ export function createIdentity(
       defaultCookieAttributes: { httpOnly: true, sameSite: 'lax', path: '/' },
       // The edge says it (src/http/identity.ts), whatever the client says.
       ipAddress: { ipAddressHeaders: [ADDRESS_HEADER] },
+      // Also in tests, where its own default is to look at no address that people are sent to.
+      disableOriginCheck: false,
       // The edge takes JSON from our own pages alone, whether there is a cookie or not.
       disableCSRFCheck: true,
     },
@@ -114,12 +121,18 @@ export function createIdentity(
       },
       changeEmail: { enabled: true, updateEmailWithoutVerification: !provesAddress },
       async validateUserInfo({ user, source }) {
-        if (source.action !== 'create-user' || source.method === 'email-password') return;
-        const { email = '', emailVerified = false } = user;
-        const { invitation } = (await getOAuthState<{ invitation?: unknown }>()) ?? {};
+        if (source.method === 'email-password') return undefined;
+        if (!source.oauth) return { error: 'REGISTRATION_REFUSED', errorDescription: 'there is no such way in' };
+        const { groups } = source.oauth.profile as unknown as Known;
         const store = shown();
+        store.provider = { id: source.oauth.providerId, groups };
+        if (source.action !== 'create-user') return undefined;
+        const { email = '', emailVerified = false } = user;
+        const { invitation, setUp } = (await getOAuthState<{ invitation?: unknown; setUp?: unknown }>()) ?? {};
         if (typeof invitation === 'string') store.invitation = invitation;
-        await requireRegistration(db, registration, { email, emailVerified }, store);
+        if (typeof setUp === 'string') store.setUp = setUp;
+        const candidate = { email, emailVerified, isMapped: isMapped(providers.oidc?.roles ?? [], groups) };
+        return requireRegistration(db, registration, candidate, store).then(() => undefined, refusalOf);
       },
     },
     emailAndPassword: {
@@ -127,20 +140,44 @@ export function createIdentity(
       minPasswordLength: PASSWORD_LENGTH,
       requireEmailVerification: provesAddress,
       revokeSessionsOnPasswordReset: true,
+      onPasswordReset: ({ user }) => unlinkUnvouched(db, user),
+    },
+    account: {
+      // Nothing of a sign-in that has only begun is kept here: what it needs to go on is in the browser, encrypted.
+      storeStateStrategy: 'cookie',
+      updateAccountOnSignIn: false,
+      // An address leads to an account only where the provider vouches for it, and the account has proven it too.
+      accountLinking: { trustedProviders: [], requireLocalEmailVerified: true },
     },
     databaseHooks: {
+      account: {
+        create: {
+          // Who somebody is at a provider is all that is needed of it: its tokens would open what is theirs there.
+          before: async (account) => ({
+            data: { ...account, accessToken: null, refreshToken: null, idToken: null },
+          }),
+        },
+      },
       session: {
         create: {
           async before({ userId, ...session }) {
             const user = await db.user.findUnique({ where: { id: userId }, select: { suspendedAt: true } });
             if (user?.suspendedAt) throw suspended();
+            const { provider, from } = shown();
+            if (providers.oidc && provider?.id === 'oidc' && provider.groups) {
+              const { name, roles } = providers.oidc;
+              await applyGroups(
+                { db, changes, log },
+                { id: 'oidc', name, roles },
+                { userId, groups: provider.groups, from },
+              );
+            }
             return { data: { ...session, userId, token: makeToken('session') } };
           },
           async after({ id, userId }, context) {
-            const from = shown().from;
-            await db.$transaction((tx) =>
-              recordSession(tx, 'session.create', { userId, sessionId: id, from, by: context?.path ?? '' }),
-            );
+            const { from, provider } = shown();
+            const by = provider?.id ?? context?.path ?? '';
+            await db.$transaction((tx) => recordSession(tx, 'session.create', { userId, sessionId: id, from, by }));
           },
         },
         delete: {
@@ -160,6 +197,8 @@ export function createIdentity(
         const { username, name, email } = body;
         if (typeof name === 'string' && (ctx.path === '/update-user' || ctx.path === '/sign-up/email'))
           requireName(name);
+        if (ctx.path === '/sign-in/social' || ctx.path === '/link-social')
+          return { context: { body: await providerRequest(body) } };
         if (ctx.path !== '/sign-up/email') return undefined;
         if (typeof username !== 'string')
           throw new APIError('BAD_REQUEST', { code: 'USERNAME_MISSING', message: 'username must be given' });
@@ -188,13 +227,14 @@ export function createIdentity(
     },
     plugins: [
       username({
-        minUsernameLength: 2,
-        maxUsernameLength: 39,
+        minUsernameLength: USERNAME_LENGTHS.least,
+        maxUsernameLength: USERNAME_LENGTHS.most,
         displayUsername: false,
-        usernameValidator: (text) => /^[a-z0-9]+(?:[._-][a-z0-9]+)*$/i.test(text) && !isReserved(text.toLowerCase()),
+        usernameValidator: isUsername,
       }),
       twoFactor({ issuer: 'Runtide', allowPasswordless: true }),
       linksPlugin(db),
+      providersPlugin({ db, log }, providers, options.providerAddresses ?? {}),
     ],
   } satisfies BetterAuthOptions;
   const auth = betterAuth(settings);
@@ -229,6 +269,20 @@ function requireName(name: string): void {
   }
 }
 
+/** What validateUserInfo takes: thrown, it would be a fault. */
+function refusalOf(thrown: unknown): { error: string; errorDescription: string } {
+  if (!(thrown instanceof APIError)) throw thrown;
+  return { error: String(thrown.body?.code), errorDescription: thrown.message };
+}
+
+/**
+ * An account that a provider made with an address that it does not vouch for: whoever gets the mail that goes there is
+ * its owner from then on, and whoever made it does not stay in by the provider.
+ */
+async function unlinkUnvouched(db: Db, { id, emailVerified }: { id: string; emailVerified: boolean }): Promise<void> {
+  if (!emailVerified) await db.account.deleteMany({ where: { userId: id, providerId: { not: 'credential' } } });
+}
+
 function suspended(): APIError {
   return new APIError('FORBIDDEN', {
     code: 'ACCOUNT_SUSPENDED',
@@ -251,6 +305,9 @@ function boundsOf(path: string, body: Record<string, unknown>, { address }: From
         { key: `sign-in ${account}`, most: 50, seconds: 10 * MINUTE },
         { key: `sign-in from ${where}`, most: 100, seconds: 10 * MINUTE },
       ];
+    case '/sign-in/social':
+    case '/link-social':
+      return [{ key: `provider from ${where}`, most: 100, seconds: 10 * MINUTE }];
     case '/sign-in-link':
       return [{ key: `link from ${where}`, most: 100, seconds: 10 * MINUTE }];
     case '/sign-up/email':

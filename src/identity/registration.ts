@@ -18,12 +18,16 @@ export interface Shown {
   /** The token of the link by which the server's first account is made. */
   setUp: string | undefined;
   from: From;
+  /** The provider by which they sign in, and what it says of them. */
+  provider?: { id: string; groups: readonly string[] | null };
 }
 
 interface Candidate {
   email: string;
   /** By whoever vouches for them: a provider, or a mail that was answered. */
   emailVerified: boolean;
+  /** Whoever administers the server has written down that their group at a provider may come in. */
+  isMapped?: boolean;
 }
 
 type Reading = Pick<Db, 'user' | 'invitation' | 'signInLink'>;
@@ -32,7 +36,7 @@ type Reading = Pick<Db, 'user' | 'invitation' | 'signInLink'>;
 export async function requireRegistration(
   db: Reading,
   registration: Registration,
-  { email, emailVerified }: Candidate,
+  { email, emailVerified, isMapped = false }: Candidate,
   { invitation, setUp }: Shown,
 ): Promise<void> {
   if ((await db.user.count()) === 0) {
@@ -47,6 +51,7 @@ export async function requireRegistration(
     });
     return;
   }
+  if (isMapped) return;
   if (registration.mode !== 'domain') throw refused('registration takes an invitation: ask a member for its link');
   const domain = email.slice(email.lastIndexOf('@') + 1).toLowerCase();
   // Without a password to prove it by, the provider has to have: with one, they prove it by mail before they get in.

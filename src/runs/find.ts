@@ -2,7 +2,7 @@
 import { type Access, notFound } from '../access/access.ts';
 import { type Action, requirePermission } from '../access/permissions.ts';
 import type { Db } from '../db/prisma.ts';
-import type { Prisma } from '../generated/prisma/client.ts';
+import type { Prisma, Project } from '../generated/prisma/client.ts';
 import { isId, isStorable } from './text.ts';
 
 export interface RunPlace {
@@ -65,6 +65,21 @@ export async function requireRuns(
 export async function requireRun(places: RunPlaces, access: Access, runId: string, action: Action): Promise<RunPlace> {
   const [place] = await requireRuns(places, access, [runId], action);
   return place as RunPlace;
+}
+
+/** `needs`: what must be allowed there, which may depend on whose it is. */
+export async function requireProject(
+  db: Db,
+  access: Access,
+  projectId: string,
+  needs: (found: Project) => readonly Action[],
+): Promise<Project> {
+  const what = `project as ${projectId.slice(0, 64)}`;
+  const found = isId(projectId) ? await db.project.findFirst({ where: { id: projectId, deletedAt: null } }) : null;
+  if (!found) throw notFound(what);
+  const place = { workspaceId: found.workspaceId, projectId: found.id };
+  for (const action of needs(found)) requirePermission(access, place, action, what);
+  return found;
 }
 
 export interface WorkspacePlace {

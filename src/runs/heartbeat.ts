@@ -1,7 +1,7 @@
 // Signs of life. Appends carry theirs in their own statement (src/metrics/append/append.ts); this is the call of a process
 // that has nothing to log.
 import type pg from 'pg';
-import type { Access } from '../access/access.ts';
+import { type Access, notFound } from '../access/access.ts';
 import type { Bus } from '../bus/bus.ts';
 import { transaction } from '../db/pool.ts';
 import { invalidInput } from '../errors.ts';
@@ -20,11 +20,13 @@ export async function heartbeat(
      RETURNING attempt, EXISTS (SELECT FROM run WHERE id = $1 AND status IN ('PENDING', 'CRASHED')) AS asleep`,
     [place.runId, input.attempt ?? null],
   );
-  const newest = rows[0]?.attempt ?? 1;
+  // Erased since it was found.
+  if (!rows[0]) throw notFound(`run as ${input.runId}`);
+  const newest = rows[0].attempt;
   const attempt = input.attempt ?? newest;
   if (attempt < 1 || attempt > newest)
     throw invalidInput(`attempt must be one of 1 to ${newest}; it is ${attempt}`, { field: 'attempt' });
-  if (rows[0]?.asleep && attempt === newest) await markAlive({ pool, bus }, place, attempt);
+  if (rows[0].asleep && attempt === newest) await markAlive({ pool, bus }, place, attempt);
 }
 
 /**

@@ -7,8 +7,8 @@ import { builder } from './builder.ts';
 import { checkPlaces } from './page-size.ts';
 import { UserType, ViewerType } from './viewer.ts';
 
-const ScopeType = builder.enumType('ApiKeyScope', {
-  description: 'What a key may do, of what its person or service account may.',
+export const ScopeType = builder.enumType('ApiKeyScope', {
+  description: 'What a key or token may do, of what its person or service account may.',
   values: {
     READ: { value: ApiKeyScope.READ, description: 'Read and watch.' },
     WRITE: { value: ApiKeyScope.WRITE, description: 'Make and change projects and runs, and log.' },

@@ -1,4 +1,4 @@
-import { requireAccess } from '../access/access.ts';
+import { requireReader } from '../access/access.ts';
 import { limits } from '../access/limits.ts';
 import { invalidInput } from '../errors.ts';
 import { type Chart, readCharts } from '../metrics/read/charts.ts';
@@ -116,7 +116,7 @@ builder.queryField('charts', (t) =>
         });
       if (buckets < 1 || buckets > limits.chartBuckets)
         throw invalidInput(`buckets must be 1 to ${limits.chartBuckets}; it is ${buckets}`, { field: 'buckets' });
-      const found = await requireRuns(places, requireAccess(access), runIds, 'points.read');
+      const found = await requireRuns(places, requireReader(access), runIds, 'points.read');
       const request = { ...input, runIds: [...new Set(found.map(({ runId }) => runId))] };
       return readCharts(pool, request, folding.settle);
     },

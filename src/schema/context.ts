@@ -2,10 +2,13 @@
 import type pg from 'pg';
 import type { Access } from '../access/access.ts';
 import type { Budget } from '../access/budget.ts';
+import type { Place } from '../access/permissions.ts';
 import type { AccessChanges } from '../access/changes.ts';
+import type { Tokens } from '../access/jwt.ts';
 import type { Bus } from '../bus/bus.ts';
 import type { Log } from '../db/pool.ts';
 import type { Db } from '../db/prisma.ts';
+import type { SignInWays } from '../identity/providers.ts';
 import type { Feeds } from '../live/feeds.ts';
 import type { RunFeeds } from '../live/watch-runs.ts';
 import type { Folding } from '../metrics/fold/folding.ts';
@@ -19,6 +22,7 @@ export interface Engines {
   bus: Bus;
   changes: AccessChanges;
   budget: Budget;
+  tokens: Tokens;
   places: RunPlaces;
   feeds: Feeds;
   runFeeds: RunFeeds;
@@ -27,6 +31,10 @@ export interface Engines {
   log: Log;
   /** The address by which people reach the server. */
   url: () => string;
+  /** Whether projects may be readable by anybody. */
+  publicProjects: boolean;
+  /** By what people get in. */
+  signIn: SignInWays;
 }
 
 export interface Context extends Engines {
@@ -35,4 +43,6 @@ export interface Context extends Engines {
   requestId: string;
   /** That came beside the operation: `{"column": 3}` in it is the fourth. Left out where none can come. */
   columns?: readonly Float64Array[];
+  /** Where what a subscription tells of is: it ends once that may no longer be seen. */
+  watch?: (places: readonly Place[]) => void;
 }

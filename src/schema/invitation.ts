@@ -145,7 +145,7 @@ builder.mutationField('acceptInvitation', (t) =>
     resolve: async (_, { input }, context) => {
       const access = requireAccess(context.access);
       const { workspaceId, role } = await acceptInvitation(context, access, input.token);
-      context.access = withWorkspace(access, workspaceId, role);
+      context.access = await withWorkspace(context.pool, access, workspaceId, role);
       return { workspaceId };
     },
   }),

@@ -1,13 +1,11 @@
-import { notFound, requireAccess } from '../access/access.ts';
+import { requireReader } from '../access/access.ts';
 import { limits } from '../access/limits.ts';
-import { requirePermission } from '../access/permissions.ts';
 import { invalidInput } from '../errors.ts';
 import { readCursor } from '../live/cursor.ts';
 import type { LiveColumns, MetricsEvent } from '../live/events.ts';
 import { watchMetrics } from '../live/watch-metrics.ts';
 import type { RunEvent } from '../live/watch-runs.ts';
-import { requireRuns } from '../runs/find.ts';
-import { isId } from '../runs/text.ts';
+import { requireProject, requireRuns } from '../runs/find.ts';
 import { builder } from './builder.ts';
 import { MetricSelector } from './chart.ts';
 import { RepeatsType } from './metric.ts';
@@ -84,14 +82,14 @@ builder.subscriptionField('metrics', (t) =>
     description:
       'Points as they are accepted, each batch once and in order: first what came after the cursors, then live. Go on after a broken connection with the last cursor received.',
     args: { input: t.arg({ type: MetricsInput, required: true, description: 'What to watch.' }) },
-    subscribe: async (_, { input }, { access, feeds, places }) => {
+    subscribe: async (_, { input }, { access, feeds, places, watch }) => {
       const { runs, metrics } = input;
       if (runs.length === 0 || runs.length > limits.subscriptionRuns)
         throw invalidInput(`runs must have 1 to ${limits.subscriptionRuns} entries; it has ${runs.length}`, {
           field: 'runs',
         });
       const ids = runs.map(({ id }) => id);
-      const found = await requireRuns(places, requireAccess(access), ids, 'points.read');
+      const found = await requireRuns(places, requireReader(access), ids, 'points.read');
       const watched = new Map(
         found.map(({ runId }, index) => {
           const after = runs[index]?.after ?? null;
@@ -99,6 +97,7 @@ builder.subscriptionField('metrics', (t) =>
         }),
       );
       if (watched.size < runs.length) throw invalidInput('runs must not name a run twice', { field: 'runs' });
+      watch?.([...new Map(found.map((place) => [place.projectId, place])).values()]);
       return watchMetrics(feeds, [...watched.values()], metrics ?? null);
     },
     resolve: (event) => event,
@@ -135,15 +134,10 @@ builder.subscriptionField('runs', (t) =>
     description:
       'Runs of a project as they are made and change, from now on. Several changes of a run may come as one. After a broken connection, read the list again.',
     args: { projectId: t.arg.id({ required: true, description: 'The project.' }) },
-    subscribe: async (_, { projectId }, { access: maybe, db, runFeeds }) => {
-      const access = requireAccess(maybe);
-      const project = isId(projectId)
-        ? await db.project.findUnique({ where: { id: projectId }, select: { workspaceId: true } })
-        : null;
-      if (!project) throw notFound(`project as ${projectId.slice(0, 64)}`);
-      const place = { workspaceId: project.workspaceId, projectId: projectId.toLowerCase() };
-      requirePermission(access, place, 'run.read', `project as ${projectId}`);
-      return runFeeds.watch(projectId);
+    subscribe: async (_, { projectId }, { access, db, runFeeds, watch }) => {
+      const { id, workspaceId } = await requireProject(db, requireReader(access), projectId, () => ['run.read']);
+      watch?.([{ workspaceId, projectId: id }]);
+      return runFeeds.watch(id);
     },
     resolve: (event) => event,
   }),

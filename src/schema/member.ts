@@ -20,6 +20,11 @@ export const MemberType = builder.prismaObject('Membership', {
   fields: (t) => ({
     user: t.relation('user', { type: UserType, description: 'The person.' }),
     role: t.expose('role', { type: RoleType, description: 'What they may do.' }),
+    managedBy: t.exposeString('managedBy', {
+      nullable: true,
+      description:
+        'The id of the provider whose groups give the role and take it away (`ServerInfo.signIn`); null: it was given by hand.',
+    }),
     joinedAt: t.expose('createdAt', { type: 'DateTime', description: 'When they joined.' }),
     email: t.string({
       nullable: true,

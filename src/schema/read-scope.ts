@@ -1,10 +1,10 @@
 // What of an object may be read. A mutation answers with what it changed, also to a key that may only write; what is
-// reached from there needs the scope READ, as everything that is asked for by a query does. Fields of a workspace name in
-// `needs` what must be allowed there.
+// reached from there needs the scope READ, as everything that is asked for by a query does. Fields of a workspace and of a
+// project name in `needs` what must be allowed there; who made what is not told to those who see it as it is public.
 import SchemaBuilder, { BasePlugin, type PothosOutputFieldConfig, type SchemaTypes } from '@pothos/core';
 import type { GraphQLFieldResolver } from 'graphql';
-import { type Access, requireAccess } from '../access/access.ts';
-import { type Action, requirePermission, requireReading } from '../access/permissions.ts';
+import { type Access, requireAccess, requireReader } from '../access/access.ts';
+import { type Action, isGuestIn, requirePermission, requireReading } from '../access/permissions.ts';
 
 const NAME = 'readScope';
 
@@ -15,8 +15,10 @@ declare global {
       readScope: ReadScopePlugin<Types>;
     }
     interface FieldOptions {
-      /** Of a field of a workspace: what must be allowed there. */
+      /** Of a field of a workspace or a project: what must be allowed there. */
       needs?: Action;
+      /** Of a field of a project or a run: null for who is not in the workspace. */
+      notForGuests?: true;
     }
   }
 }
@@ -31,16 +33,23 @@ class ReadScopePlugin<Types extends SchemaTypes> extends BasePlugin<Types> {
   ): GraphQLFieldResolver<unknown, Types['Context']> {
     const { kind } = config.type.kind === 'List' ? config.type.type : config.type;
     const isLeaf = kind === 'Scalar' || kind === 'Enum';
-    const { needs } = config.pothosOptions;
-    if (needs !== undefined && config.parentType !== 'Workspace')
-      throw new Error(`${config.parentType}.${config.name}: only fields of a workspace can say what they need`);
+    const { needs, notForGuests } = config.pothosOptions;
+    if (needs !== undefined && config.parentType !== 'Workspace' && config.parentType !== 'Project')
+      throw new Error(`${config.parentType}.${config.name}: only fields of workspaces and projects say what they need`);
+    if (notForGuests && config.parentType !== 'Project' && config.parentType !== 'Run')
+      throw new Error(`${config.parentType}.${config.name}: only fields of projects and runs are not for guests`);
     if (!ANSWERED.includes(config.parentType) || isLeaf) return resolver;
     return (parent, args, context, info) => {
       const { access } = context as { access: Access | null };
       requireReading(access);
       if (needs !== undefined) {
-        const { id } = parent as { id: string };
-        requirePermission(requireAccess(access), { workspaceId: id }, needs, 'workspace');
+        const { id, workspaceId } = parent as { id: string; workspaceId?: string };
+        const place = workspaceId === undefined ? { workspaceId: id } : { workspaceId, projectId: id };
+        requirePermission(requireAccess(access), place, needs, config.parentType.toLowerCase());
+      }
+      if (notForGuests) {
+        const { id, projectId } = parent as { id: string; projectId?: string };
+        if (isGuestIn(requireReader(access), projectId ?? id)) return null;
       }
       return resolver(parent, args, context, info);
     };

@@ -1,5 +1,5 @@
 import { dataloaderGetter } from '@pothos/plugin-dataloader';
-import { notFound, requireAccess } from '../access/access.ts';
+import { notFound, requireReader } from '../access/access.ts';
 import { limits } from '../access/limits.ts';
 import { projectsFor } from '../access/permissions.ts';
 import type { Run } from '../generated/prisma/client.ts';
@@ -139,7 +139,8 @@ builder.prismaObjectFields('Run', (t) => ({
   createdBy: t.relation('createdBy', {
     type: UserType,
     nullable: true,
-    description: 'Who made it; null when the account is gone.',
+    notForGuests: true,
+    description: 'Who made it; null when the account is gone, and for who is not in the workspace.',
   }),
   children: t.relatedConnection(
     'children',
@@ -187,7 +188,7 @@ builder.queryField('run', (t) =>
     description: 'A run by its id; null when it does not exist or may not be seen.',
     args: { id: t.arg.id({ required: true, description: 'The id.' }) },
     resolve: (query, _, { id }, { db, access: maybe }) => {
-      const access = requireAccess(maybe);
+      const access = requireReader(maybe);
       return db.run.findFirst({
         ...query,
         where: { id: isId(id) ? id : { in: [] }, project: projectsFor(access, 'run.read') },

@@ -1,16 +1,63 @@
 import { limits } from '../access/limits.ts';
+import type { SignInWays } from '../identity/providers.ts';
 import { version } from '../version.ts';
 import { builder } from './builder.ts';
 
-const ServerInfo = builder.objectRef<{ version: string; url: string }>('ServerInfo').implement({
-  description: 'What this server is and what it takes. Open to anyone.',
+const ServerInfo = builder
+  .objectRef<{ version: string; url: string; publicProjects: boolean; signIn: SignInWays }>('ServerInfo')
+  .implement({
+    description: 'What this server is and what it takes. Open to anyone.',
+    fields: (t) => ({
+      version: t.exposeString('version', { description: 'The version of Runtide, such as "0.1.0".' }),
+      url: t.exposeString('url', { description: 'The address by which people reach it.' }),
+      publicProjects: t.exposeBoolean('publicProjects', {
+        description: 'Whether projects may be public, for anybody to read.',
+      }),
+      signIn: t.field({
+        type: SignIn,
+        description: 'By what people get in.',
+        resolve: ({ signIn }) => signIn,
+      }),
+      limits: t.field({
+        type: Limits,
+        description: 'Limits on what clients send; what is over them is refused whole.',
+        resolve: (_, __, { budget }) => ({ ...limits, rateLimit: budget.rateLimit }),
+      }),
+    }),
+  });
+
+const SignInRegistration = builder.enumType('Registration', {
+  description: 'Who may make an account.',
+  values: {
+    OPEN: { value: 'open', description: 'Anybody.' },
+    INVITE: { value: 'invite', description: 'Whoever has an invitation.' },
+    DOMAIN: { value: 'domain', description: 'Whoever has a verified address at certain domains, or an invitation.' },
+    CLOSED: { value: 'closed', description: 'Nobody.' },
+  } as const,
+});
+
+const SignInProvider = builder.objectRef<SignInWays['providers'][number]>('SignInProvider').implement({
+  description: 'A provider at whom people may sign in.',
   fields: (t) => ({
-    version: t.exposeString('version', { description: 'The version of Runtide, such as "0.1.0".' }),
-    url: t.exposeString('url', { description: 'The address by which people reach it.' }),
-    limits: t.field({
-      type: Limits,
-      description: 'Limits on what clients send; what is over them is refused whole.',
-      resolve: (_, __, { budget }) => ({ ...limits, rateLimit: budget.rateLimit }),
+    id: t.exposeString('id', {
+      description: 'What a sign-in there is begun with: `{"provider": "oidc"}` to /api/auth/sign-in/social.',
+    }),
+    name: t.exposeString('name', { description: 'What people know it by.' }),
+  }),
+});
+
+const SignIn = builder.objectRef<SignInWays>('SignIn').implement({
+  description: 'By what people get in.',
+  fields: (t) => ({
+    password: t.exposeBoolean('password', { description: 'Whether accounts may have passwords.' }),
+    registration: t.expose('registration', {
+      type: SignInRegistration,
+      description: 'Who may make an account, once there is a first one.',
+    }),
+    providers: t.field({
+      type: [SignInProvider],
+      description: 'At whom people may sign in, beside here.',
+      resolve: ({ providers }) => [...providers],
     }),
   }),
 });
@@ -42,7 +89,8 @@ const Limits = builder.objectRef<typeof limits & { rateLimit: number }>('Limits'
 builder.queryField('server', (t) =>
   t.field({
     type: ServerInfo,
-    description: 'What this server is. The only field that needs no credential.',
-    resolve: (_, __, { url }) => ({ version, url: url() }),
+    description:
+      'What this server is. Needs no credential; nothing else does, but what is public where the server allows that.',
+    resolve: (_, __, { url, publicProjects, signIn }) => ({ version, url: url(), publicProjects, signIn }),
   }),
 );

@@ -52,7 +52,7 @@ builder.mutationField('createWorkspace', (t) =>
     resolve: async (_, { input }, context) => {
       const access = requireAccess(context.access);
       const workspaceId = await createWorkspace(context, access, input);
-      context.access = withWorkspace(access, workspaceId, 'OWNER');
+      context.access = await withWorkspace(context.pool, access, workspaceId, 'OWNER');
       return { workspaceId };
     },
   }),
@@ -156,7 +156,7 @@ builder.mutationField('restoreWorkspace', (t) =>
     resolve: async (_, { input }, context) => {
       const access = requireAccess(context.access);
       const workspaceId = await restoreWorkspace(context, access, input.id);
-      context.access = withWorkspace(access, workspaceId, 'OWNER');
+      context.access = await withWorkspace(context.pool, access, workspaceId, 'OWNER');
       return { workspaceId };
     },
   }),

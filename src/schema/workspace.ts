@@ -1,13 +1,14 @@
-import { requireAccess } from '../access/access.ts';
+import { requireAccess, requireReader } from '../access/access.ts';
 import { projectsFor, workspaceIdsFor } from '../access/permissions.ts';
 import type { Prisma } from '../generated/prisma/client.ts';
 import { isId, isStorable } from '../runs/text.ts';
+import { inBinFor } from '../workspaces/projects.ts';
 import { ApiKeyConnection, ServiceAccountConnection } from './api-key.ts';
 import { AuditConnection, AuditEntryType } from './audit-log.ts';
 import { builder } from './builder.ts';
 import { InvitationConnection } from './invitation.ts';
 import { MemberConnection, RoleType } from './member.ts';
-import { ProjectConnection } from './project.ts';
+import { DeletedProject, DeletedProjectConnection, ProjectConnection } from './project.ts';
 import { checkPlaces } from './page-size.ts';
 
 builder.prismaObject('Workspace', {
@@ -16,12 +17,20 @@ builder.prismaObject('Workspace', {
     id: t.exposeID('id', { description: 'The id (UUID).' }),
     slug: t.exposeString('slug', { description: 'Its name in addresses: `personal`.' }),
     name: t.exposeString('name', { description: 'What it is called.' }),
-    description: t.exposeString('description', { description: 'What it is for, Markdown.' }),
+    description: t.string({
+      description: 'What it is for, Markdown; empty for who is not in it.',
+      resolve: ({ id, description }, _, { access }) =>
+        requireReader(access).workspaces.get(id)?.guest ? '' : description,
+    }),
     createdAt: t.expose('createdAt', { type: 'DateTime', description: 'When it was made.' }),
     viewerRole: t.field({
       type: RoleType,
-      description: 'The role of whoever is asking.',
-      resolve: ({ id }, _, { access }) => requireAccess(access).workspaces.get(id)?.role ?? 'VIEWER',
+      nullable: true,
+      description: 'The role of whoever is asking; null for who is not in it, and reads a public project.',
+      resolve: ({ id }, _, { access }) => {
+        const grant = requireReader(access).workspaces.get(id);
+        return grant && !grant.guest ? grant.role : null;
+      },
     }),
     projects: t.relatedConnection(
       'projects',
@@ -34,7 +43,7 @@ builder.prismaObject('Workspace', {
           checkPlaces(places);
           return {
             where: {
-              ...projectsFor(requireAccess(access), 'project.read'),
+              ...projectsFor(requireReader(access), 'project.read'),
               ...(search ? { name: containing(search) } : {}),
             },
             orderBy: [{ createdAt: 'desc' as const }, { id: 'desc' as const }],
@@ -42,6 +51,25 @@ builder.prismaObject('Workspace', {
         },
       },
       ProjectConnection,
+    ),
+    deletedProjects: t.relatedConnection(
+      'projects',
+      {
+        type: DeletedProject,
+        cursor: 'id',
+        totalCount: true,
+        needs: 'workspace.read',
+        description:
+          'Projects in the bin that you may restore, the one that goes first at the beginning. Needs the scope ADMIN.',
+        query: (places, { access }) => {
+          checkPlaces(places);
+          return {
+            where: inBinFor(requireReader(access)),
+            orderBy: [{ deletedAt: 'asc' as const }, { id: 'asc' as const }],
+          };
+        },
+      },
+      DeletedProjectConnection,
     ),
     members: t.relatedConnection(
       'memberships',

@@ -1,9 +1,9 @@
 // Invitations: a link by which whoever has it joins a workspace once. It is returned to who invites, and hashed here.
 import { v7 as uuidv7 } from 'uuid';
-import { type Access, notFound, type Role } from '../access/access.ts';
+import { type Access, isAtLeast, notFound, type Role } from '../access/access.ts';
 import { type Actor, recordAct } from '../access/audit.ts';
 import type { AccessChanges } from '../access/changes.ts';
-import { isAtLeast, requirePermission, requirePerson } from '../access/permissions.ts';
+import { requirePermission, requirePerson } from '../access/permissions.ts';
 import { hashToken, isToken, makeToken } from '../access/token.ts';
 import type { Db } from '../db/prisma.ts';
 import { invalidInput, RuntideError } from '../errors.ts';

@@ -1,10 +1,10 @@
 // API keys: made, changed, revoked. Nobody gives a key more than they have themselves: neither scopes nor projects nor
 // time nor rate.
-import { type Access, notFound, type Scope, scopesOf } from '../access/access.ts';
+import { type Access, isAtLeast, notFound, type Scope, scopesOf } from '../access/access.ts';
 import { recordAct } from '../access/audit.ts';
 import type { Budget } from '../access/budget.ts';
 import type { AccessChanges } from '../access/changes.ts';
-import { isAllowed, isAtLeast, requirePermission } from '../access/permissions.ts';
+import { isAllowed, projectsFor, requirePermission } from '../access/permissions.ts';
 import { makeKey } from '../access/token.ts';
 import type { Db } from '../db/prisma.ts';
 import { invalidInput, RuntideError } from '../errors.ts';
@@ -45,7 +45,7 @@ export async function createApiKey(
   const scopes = checkScopes(access, workspaceId, input.scopes);
   const expiresAt = checkExpiry(access, input.expiresAt ?? null);
   const rateLimit = checkRateLimit(access, workspaceId, budget, input.rateLimit ?? null);
-  const projectIds = input.projectIds ? await checkProjects(db, workspaceId, input.projectIds) : null;
+  const projectIds = input.projectIds ? await checkProjects(db, access, workspaceId, input.projectIds) : null;
   const { secret, row } = makeKey();
   await db.$transaction(async (tx) => {
     await tx.apiKey.create({
@@ -106,7 +106,7 @@ export async function updateApiKey(
   if (input.rateLimit !== undefined)
     details.rateLimit = data.rateLimit = checkRateLimit(access, workspaceId, budget, input.rateLimit);
   if (input.projectIds !== undefined) {
-    const projectIds = input.projectIds && (await checkProjects(db, workspaceId, input.projectIds));
+    const projectIds = input.projectIds && (await checkProjects(db, access, workspaceId, input.projectIds));
     data.allProjects = projectIds === null;
     data.projectIds = projectIds ?? [];
     details.projectIds = projectIds;
@@ -151,7 +151,12 @@ async function requireKey(db: Transaction, access: Access, keyId: string): Promi
   return found;
 }
 
-function checkScopes(access: Access, workspaceId: string, wanted: readonly Scope[]): Scope[] {
+export function checkScopes(
+  access: Access,
+  workspaceId: string,
+  wanted: readonly Scope[],
+  what: 'key' | 'token' = 'key',
+): Scope[] {
   if (wanted.length === 0)
     throw invalidInput('scopes must name at least one of READ, WRITE, ADMIN', { field: 'scopes' });
   const grant = access.workspaces.get(workspaceId);
@@ -160,7 +165,7 @@ function checkScopes(access: Access, workspaceId: string, wanted: readonly Scope
     if (!held.has(scope))
       throw new RuntideError(
         'FORBIDDEN',
-        `nobody gives a key more than they have: scopes may name ${[...held].join(', ')}, and not ${scope}`,
+        `nobody gives a ${what} more than they have: scopes may name ${[...held].join(', ')}, and not ${scope}`,
         { field: 'scopes' },
       );
   return [...new Set(wanted)];
@@ -170,10 +175,10 @@ function checkExpiry({ credential }: Access, expiresAt: Date | null): Date | nul
   if (expiresAt && expiresAt <= new Date())
     throw invalidInput(`expiresAt must be later than now; it is ${expiresAt.toISOString()}`, { field: 'expiresAt' });
   const { kind, expiresAt: own } = credential;
-  if (kind === 'key' && own && (!expiresAt || expiresAt > own))
+  if (kind !== 'session' && own && (!expiresAt || expiresAt > own))
     throw new RuntideError(
       'FORBIDDEN',
-      `nobody gives a key more than they have: expiresAt must not be later than ${own.toISOString()}, when this key expires`,
+      `nobody gives a key more than they have: expiresAt must not be later than ${own.toISOString()}, when this ${kind} expires`,
       { field: 'expiresAt' },
     );
   return expiresAt;
@@ -217,14 +222,20 @@ function checkRateLimit(
 /** Most projects that one key may name. */
 const MOST_PROJECTS = 1_000;
 
-async function checkProjects(db: Transaction, workspaceId: string, wanted: readonly string[]): Promise<string[]> {
+/** Of those that they may see: what is hidden from them is not there. */
+async function checkProjects(
+  db: Transaction,
+  access: Access,
+  workspaceId: string,
+  wanted: readonly string[],
+): Promise<string[]> {
   if (wanted.length === 0 || wanted.length > MOST_PROJECTS)
     throw invalidInput(
       `projectIds must have 1 to ${MOST_PROJECTS} entries, or be left out for all projects; it has ${wanted.length}`,
       { field: 'projectIds' },
     );
   const found = await db.project.findMany({
-    where: { workspaceId, id: { in: wanted.filter(isId) } },
+    where: { ...projectsFor(access, 'key.create', [workspaceId]), id: { in: wanted.filter(isId) } },
     select: { id: true },
   });
   const ids = new Set(found.map(({ id }) => id));

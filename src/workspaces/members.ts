@@ -1,9 +1,8 @@
 // Who is in a workspace and as what. A role above one's own cannot be given or taken away, and a workspace is never
 // without an owner.
-import { type Access, notFound, type Role } from '../access/access.ts';
+import { type Access, isAtLeast, notFound, type Role } from '../access/access.ts';
 import { recordAct } from '../access/audit.ts';
 import type { AccessChanges } from '../access/changes.ts';
-import { isAtLeast } from '../access/permissions.ts';
 import type { Db } from '../db/prisma.ts';
 import { invalidInput, RuntideError } from '../errors.ts';
 import type { Prisma } from '../generated/prisma/client.ts';
@@ -20,6 +19,8 @@ type Transaction = Prisma.TransactionClient;
 interface Member {
   role: Role;
   name: string;
+  /** Whose groups give the role; null: it was given by hand. */
+  managedBy: string | null;
 }
 
 export interface MemberPlace {
@@ -40,6 +41,12 @@ export async function updateMember(
     checkRank(own, member.role);
     requireGiving(own, input.role, 'role');
     if (member.role === input.role) return;
+    if (member.managedBy !== null)
+      throw new RuntideError(
+        'CONFLICT',
+        'this role comes from a group at the provider by which they sign in: change the group there, or remove them here and invite them; they are then a member by your hand',
+        { field: 'userId' },
+      );
     if (member.role === 'OWNER') await requireAnotherOwner(tx, workspaceId, userId, 'hand the workspace over first');
     await tx.membership.update({
       where: { workspaceId_userId: { workspaceId, userId } },
@@ -56,7 +63,11 @@ export async function updateMember(
   return { workspaceId, userId };
 }
 
-/** Of others: whoever goes by themself leaves. Their keys in this workspace are revoked. */
+/**
+ * Of others: whoever goes by themself leaves. Their keys in this workspace are revoked. Whoever comes by a group at a
+ * provider can be removed too, or nobody could end what a provider was not asked about again; while they are in that
+ * group, they come back when they sign in there.
+ */
 export async function removeMember({ db, changes }: Parts, access: Access, input: MemberPlace): Promise<void> {
   const workspaceId = requireWorkspaceId(access, input.workspaceId, 'member.remove');
   const userId = input.userId.toLowerCase();
@@ -105,7 +116,11 @@ export async function transferWorkspace({ db, changes }: Parts, access: Access, 
     const { own, member } = await lockMembers(tx, access, workspaceId, userId);
     requireGiving(own, 'OWNER', 'userId');
     const setRole = (id: string, role: Role) =>
-      tx.membership.update({ where: { workspaceId_userId: { workspaceId, userId: id } }, data: { role } });
+      // By hand from now on: groups at a provider do not take back what was handed over.
+      tx.membership.update({
+        where: { workspaceId_userId: { workspaceId, userId: id } },
+        data: { role, managedBy: null },
+      });
     await setRole(userId, 'OWNER');
     await setRole(ownId, 'ADMIN');
     await recordAct(tx, access, {
@@ -144,9 +159,12 @@ async function lockMembers(
   const find = async (id: string) => {
     const where = { workspaceId_userId: { workspaceId, userId: id } };
     const found = isId(id)
-      ? await tx.membership.findUnique({ where, select: { role: true, user: { select: { name: true } } } })
+      ? await tx.membership.findUnique({
+          where,
+          select: { role: true, managedBy: true, user: { select: { name: true } } },
+        })
       : null;
-    return found && { role: found.role, name: found.user.name };
+    return found && { role: found.role, managedBy: found.managedBy, name: found.user.name };
   };
   const own = access.userId === null ? access.workspaces.get(workspaceId) : await find(access.userId);
   if (!own) throw notFound(`workspace as ${workspaceId}`);
@@ -160,7 +178,7 @@ async function lockMembers(
 }
 
 /** With the keys: whoever comes back makes new ones, and an old one that was lost does not come back with them. */
-async function endMembership(tx: Transaction, workspaceId: string, userId: string): Promise<void> {
+export async function endMembership(tx: Transaction, workspaceId: string, userId: string): Promise<void> {
   await tx.membership.delete({ where: { workspaceId_userId: { workspaceId, userId } } });
   await tx.apiKey.updateMany({ where: { workspaceId, userId, revokedAt: null }, data: { revokedAt: new Date() } });
 }
@@ -171,8 +189,12 @@ async function requireAnotherOwner(
   userId: string,
   advice: string,
 ): Promise<void> {
-  const others = await tx.membership.count({ where: { workspaceId, role: 'OWNER', NOT: { userId } } });
-  if (others === 0) throw new RuntideError('CONFLICT', `the last owner cannot go or be less: ${advice}`);
+  if (!(await hasAnotherOwner(tx, workspaceId, userId)))
+    throw new RuntideError('CONFLICT', `the last owner cannot go or be less: ${advice}`);
+}
+
+export async function hasAnotherOwner(tx: Transaction, workspaceId: string, userId: string): Promise<boolean> {
+  return (await tx.membership.count({ where: { workspaceId, role: 'OWNER', NOT: { userId } } })) > 0;
 }
 
 function requireUser({ userId }: Access): string {

@@ -1,11 +1,13 @@
 // Workspaces: made, changed, put into the bin and taken out of it. What is in the bin does not exist for anybody; after
 // 30 days it is gone (./purge.ts).
+import type pg from 'pg';
 import { v7 as uuidv7 } from 'uuid';
 import { type Access, notFound, type Role } from '../access/access.ts';
 import { recordAct } from '../access/audit.ts';
 import type { AccessChanges } from '../access/changes.ts';
 import { limits } from '../access/limits.ts';
 import { requirePermission, requirePerson } from '../access/permissions.ts';
+import { hiddenFrom, readShared } from '../access/sharing.ts';
 import { type Db, violatedConstraint } from '../db/prisma.ts';
 import { invalidInput, RuntideError } from '../errors.ts';
 import type { Prisma } from '../generated/prisma/client.ts';
@@ -146,9 +148,10 @@ export function requireWorkspaceId(
 }
 
 /** For the rest of the request that joined it: what is known of the credential was asked before. */
-export function withWorkspace(access: Access, workspaceId: string, role: Role): Access {
-  if (access.credential.kind === 'key') return access;
-  const grant = { role, scopes: new Set(['READ', 'WRITE', 'ADMIN'] as const), projectIds: null };
+export async function withWorkspace(pool: pg.Pool, access: Access, workspaceId: string, role: Role): Promise<Access> {
+  if (access.credential.kind !== 'session') return access;
+  const hiddenProjectIds = hiddenFrom(await readShared(pool, workspaceId), { userId: access.userId, role });
+  const grant = { role, scopes: new Set(['READ', 'WRITE', 'ADMIN'] as const), projectIds: null, hiddenProjectIds };
   return { ...access, workspaces: new Map([...access.workspaces, [workspaceId, grant]]) };
 }
 

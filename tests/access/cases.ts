@@ -12,12 +12,26 @@ export interface Case {
     | 'open' // to nobody as well
     | 'self' // what everybody knows of themself
     | 'person' // what a person does in no workspace
-    // In a project; in the workspace as a whole; in what of it a key that is limited to projects may know.
-    | { scope: Scope; role: Role; in: 'project' | 'workspace' | 'either' };
+    | Needs;
   /** Whoever may not do it may not even see what it is about. */
   hidden?: true;
   /** Who is answered otherwise, and how. */
   but?: Record<string, string>;
+  /** What those in the workspace are told who do not see the project; default: it is unseen. */
+  outside?: string;
+  /** What those are told who are not in the workspace, where the project is public. */
+  asGuest?: string;
+}
+
+/**
+ * In a project; of a project, and not for keys that are limited to projects; in the workspace as a whole; in what of it
+ * such a key may know.
+ */
+export interface Needs {
+  /** ANY: whichever they have. */
+  scope: Scope | 'ANY';
+  role: Role;
+  in: 'project' | 'shared' | 'workspace' | 'either';
 }
 
 const read = { scope: 'READ', role: 'VIEWER', in: 'project' } as const;
@@ -25,6 +39,7 @@ const readSome = { scope: 'READ', role: 'VIEWER', in: 'either' } as const;
 const readAll = { scope: 'READ', role: 'VIEWER', in: 'workspace' } as const;
 const write = { scope: 'WRITE', role: 'MEMBER', in: 'project' } as const;
 const writeAll = { scope: 'WRITE', role: 'MEMBER', in: 'workspace' } as const;
+const share = { scope: 'ADMIN', role: 'ADMIN', in: 'shared' } as const;
 const administer = { scope: 'ADMIN', role: 'ADMIN', in: 'workspace' } as const;
 const own = { scope: 'ADMIN', role: 'OWNER', in: 'workspace' } as const;
 const mine = { scope: 'ADMIN', role: 'VIEWER', in: 'workspace' } as const;
@@ -42,7 +57,11 @@ const mutation = (field: string, type: string, selection: string) =>
   `mutation($input: ${type}!) { ${field}(input: $input) { ${selection} } }`;
 
 export const queries: Record<string, Case> = {
-  'Query.server': { document: '{ server { version limits { bodyBytes } } }', at: 'server', needs: 'open' },
+  'Query.server': {
+    document: '{ server { version limits { bodyBytes } signIn { password registration providers { id name } } } }',
+    at: 'server',
+    needs: 'open',
+  },
   'Query.viewer': { document: '{ viewer { id } }', at: 'viewer', needs: 'self' },
   'Viewer.workspaces': { document: '{ viewer { workspaces { name } } }', at: 'viewer.workspaces', needs: 'self' },
   'Viewer.apiKeys': {
@@ -62,8 +81,14 @@ export const queries: Record<string, Case> = {
     at: 'workspace.projects',
     needs: readSome,
   },
+  'Workspace.deletedProjects': {
+    document: inWorkspace(`deletedProjects(first: 5) { totalCount ${PAGE} nodes { name goneAt } }`),
+    variables: bySlug,
+    at: 'workspace.deletedProjects',
+    needs: readSome,
+  },
   'Workspace.members': {
-    document: inWorkspace(`members(first: 5) { totalCount ${PAGE} nodes { role user { name } } }`),
+    document: inWorkspace(`members(first: 5) { totalCount ${PAGE} nodes { role managedBy user { name } } }`),
     variables: bySlug,
     at: 'workspace.members',
     needs: readAll,
@@ -112,6 +137,13 @@ export const queries: Record<string, Case> = {
     variables: byProject,
     at: 'project.createdBy',
     needs: read,
+    asGuest: 'null',
+  },
+  'Project.members': {
+    document: inProject(`members(first: 5) { totalCount ${PAGE} nodes { user { name } } }`),
+    variables: byProject,
+    at: 'project.members',
+    needs: { scope: 'READ', role: 'VIEWER', in: 'shared' },
   },
   'Project.runs': {
     document: inProject(`runs(first: 5) { totalCount ${PAGE} }`),
@@ -129,7 +161,13 @@ export const queries: Record<string, Case> = {
     needs: read,
   },
   'Run.attempts': { document: inRun('attempts { number }'), variables: byRun, at: 'run.attempts', needs: read },
-  'Run.createdBy': { document: inRun('createdBy { name }'), variables: byRun, at: 'run.createdBy', needs: read },
+  'Run.createdBy': {
+    document: inRun('createdBy { name }'),
+    variables: byRun,
+    at: 'run.createdBy',
+    needs: read,
+    asGuest: 'null',
+  },
   'Run.metrics': {
     document: inRun(`metrics(first: 5) { totalCount ${PAGE} }`),
     variables: byRun,
@@ -163,12 +201,57 @@ export const mutations: Record<string, Case> = {
     variables: input(({ slug, project }) => ({ workspace: slug, project })),
     at: 'createRun',
     needs: write,
+    outside: 'CONFLICT',
+    asGuest: 'unseen',
   },
   'Mutation.createRun, in a new project': {
     document: mutation('createRun', 'CreateRunInput', 'run { id }'),
     variables: input(({ slug }) => ({ workspace: slug, project: 'new' })),
     at: 'createRun',
     needs: write,
+    but: { 'a key of a service account for the project': 'unseen' },
+    outside: 'ok',
+    asGuest: 'unseen',
+  },
+  'Mutation.createProject, private': {
+    document: mutation('createProject', 'CreateProjectInput', 'project { name }'),
+    variables: input(({ slug, people }) => ({
+      workspace: slug,
+      name: 'new',
+      visibility: 'PRIVATE',
+      memberIds: [people.viewer.userId],
+    })),
+    at: 'createProject',
+    needs: writeAll,
+  },
+  'Mutation.updateProject': {
+    document: mutation('updateProject', 'UpdateProjectInput', 'project { name }'),
+    variables: input(({ projectId }) => ({ id: projectId, name: 'renamed' })),
+    at: 'updateProject',
+    needs: write,
+  },
+  'Mutation.updateProject, who sees it': {
+    document: mutation('updateProject', 'UpdateProjectInput', 'project { visibility }'),
+    variables: input(({ projectId, people }) => ({
+      id: projectId,
+      visibility: 'PRIVATE',
+      memberIds: [people.guest.userId],
+    })),
+    at: 'updateProject',
+    needs: share,
+  },
+  'Mutation.deleteProject': {
+    document: mutation('deleteProject', 'DeleteProjectInput', 'goneAt'),
+    variables: input(({ projectId }) => ({ id: projectId })),
+    at: 'deleteProject',
+    needs: share,
+  },
+  'Mutation.restoreProject': {
+    document: mutation('restoreProject', 'RestoreProjectInput', 'project { name }'),
+    variables: input(({ binnedProjectId }) => ({ id: binnedProjectId })),
+    at: 'restoreProject',
+    needs: administer,
+    hidden: true,
   },
   'Mutation.updateRun': {
     document: mutation('updateRun', 'UpdateRunInput', 'run { id }'),
@@ -306,6 +389,27 @@ export const mutations: Record<string, Case> = {
     at: 'revokeApiKey',
     needs: administer,
     hidden: true,
+  },
+  'Mutation.createToken': {
+    document: mutation('createToken', 'CreateTokenInput', 'token expiresAt'),
+    variables: input(({ workspaceId }) => ({ workspaceId, scopes: ['READ'], ttl: 60 })),
+    at: 'createToken',
+    needs: { scope: 'ANY', role: 'VIEWER', in: 'either' },
+    // They lack READ themselves.
+    but: { 'a key that writes': 'FORBIDDEN', 'a key that administers': 'FORBIDDEN' },
+  },
+  'Mutation.createToken, for a project': {
+    document: mutation('createToken', 'CreateTokenInput', 'token expiresAt'),
+    variables: input(({ projectId }) => ({ projectIds: [projectId], scopes: ['WRITE'] })),
+    at: 'createToken',
+    needs: { scope: 'ANY', role: 'VIEWER', in: 'project' },
+    // They lack WRITE: the one by their role.
+    but: {
+      'a viewer': 'FORBIDDEN',
+      'a key that reads': 'FORBIDDEN',
+      'a token that reads': 'FORBIDDEN',
+      'a key that administers': 'FORBIDDEN',
+    },
   },
   'Mutation.createServiceAccount': {
     document: mutation('createServiceAccount', 'CreateServiceAccountInput', 'serviceAccount { id }'),

@@ -15,6 +15,7 @@ import {
 const W = 'workspace-1';
 const P = 'project-1';
 const ALL: Scope[] = ['READ', 'WRITE', 'ADMIN'];
+const NONE: ReadonlySet<string> = new Set();
 const ROLES: Role[] = ['VIEWER', 'MEMBER', 'ADMIN', 'OWNER'];
 const actions = Object.keys(permissions) as Action[];
 
@@ -23,7 +24,12 @@ function access(
   over: Partial<Access> = {},
 ): Access {
   const { role = 'OWNER', scopes = ALL, projectIds = null } = grant ?? {};
-  const full: Grant = { role, scopes: new Set(scopes), projectIds: projectIds && new Set(projectIds) };
+  const full: Grant = {
+    role,
+    scopes: new Set(scopes),
+    projectIds: projectIds && new Set(projectIds),
+    hiddenProjectIds: NONE,
+  };
   return {
     credential: { kind: 'session', id: 's', expiresAt: null },
     userId: 'u',
@@ -53,12 +59,16 @@ test('what each role adds to the one before it', () => {
       'member.read',
       'key.create',
       'key.changeOwn',
+      'token.create',
       'project.read',
       'run.read',
       'points.read',
     ],
     MEMBER: [
       'project.create',
+      'project.update',
+      'project.shareOwn',
+      'project.deleteOwn',
       'run.create',
       'run.update',
       'run.finish',
@@ -79,6 +89,8 @@ test('what each role adds to the one before it', () => {
       'serviceAccount.create',
       'serviceAccount.delete',
       'audit.read',
+      'project.share',
+      'project.delete',
     ],
     OWNER: ['workspace.delete', 'workspace.transfer'],
   });
@@ -134,7 +146,7 @@ describe('what is refused', () => {
     ]);
     expect(refusal(access({ role: 'OWNER', projectIds: [P] }), { workspaceId: W }, 'member.read')).toEqual([
       'FORBIDDEN',
-      'this key is limited to projects, and this is of the whole workspace',
+      'this credential is limited to projects, and this is of the whole workspace',
     ]);
   });
 
@@ -159,14 +171,65 @@ test('what a person does as themself takes a person, who signed in or whose key 
   }
 });
 
+describe('a project', () => {
+  const as = (over: Partial<Grant>) =>
+    ({
+      ...access(null),
+      workspaces: new Map([[W, { ...(access({ role: 'VIEWER' }).workspaces.get(W) as Grant), ...over }]]),
+    }) as Access;
+
+  test('that is hidden does not exist, whatever is asked of it, and the others do', () => {
+    const who = as({ role: 'OWNER', hiddenProjectIds: new Set([P]) });
+    for (const action of actions) {
+      expect(() => requirePermission(who, place, action, 'thing')).toThrow(
+        expect.objectContaining({ code: 'NOT_FOUND' }),
+      );
+      expect(isAllowed(who, { workspaceId: W, projectId: 'another' }, action)).toBe(true);
+    }
+  });
+
+  test('that is public is read by guests, who do nothing else, and know nothing of the workspace', () => {
+    const guest = as({ scopes: new Set<Scope>(['READ']), projectIds: new Set([P]), guest: true });
+    expect(actions.filter((action) => isAllowed(guest, place, action))).toEqual([
+      'project.read',
+      'run.read',
+      'points.read',
+    ]);
+    const code = (action: Action, projectId: string) => {
+      try {
+        requirePermission(guest, { workspaceId: W, projectId }, action, 'thing');
+        return null;
+      } catch (error) {
+        return (error as { code: string }).code;
+      }
+    };
+    const others = actions.filter((action) => !isAllowed(guest, place, action));
+    expect(new Set(others.map((action) => code(action, P)))).toEqual(new Set(['FORBIDDEN']));
+    expect(new Set(actions.map((action) => code(action, 'another')))).toEqual(new Set(['NOT_FOUND']));
+    expect(workspaceIdsFor(guest, 'workspace.read')).toEqual([]);
+    expect(projectsFor(guest, 'project.read')).toEqual({
+      OR: [{ visibility: 'PUBLIC', deletedAt: null, workspace: { deletedAt: null } }],
+    });
+    expect(projectsFor(guest, 'run.update')).toEqual({ OR: [] });
+  });
+});
+
 test('lists hold what may be read there, and with nothing that may be read they are empty', () => {
   const two = access({ role: 'VIEWER' });
-  const limited: Grant = { role: 'OWNER', scopes: new Set(ALL), projectIds: new Set(['a', 'b']) };
+  const limited: Grant = {
+    role: 'OWNER',
+    scopes: new Set(ALL),
+    projectIds: new Set(['a', 'b']),
+    hiddenProjectIds: NONE,
+  };
   const who = { ...two, workspaces: new Map([...two.workspaces, ['workspace-2', limited] as const]) };
   expect(workspaceIdsFor(who, 'project.read')).toEqual([W, 'workspace-2']);
   expect(workspaceIdsFor(who, 'project.create')).toEqual([]);
-  const some = { workspaceId: 'workspace-2', id: { in: ['a', 'b'] } };
-  expect(projectsFor(who, 'project.read')).toEqual({ OR: [{ workspaceId: { in: [W] } }, some] });
-  expect(projectsFor(who, 'project.read', ['workspace-2'])).toEqual({ OR: [{ workspaceId: { in: [] } }, some] });
-  expect(projectsFor(access(null), 'project.read')).toEqual({ OR: [{ workspaceId: { in: [] } }] });
+  const chosen = { OR: [{ visibility: { not: 'PRIVATE' } }, { members: { some: { userId: 'u' } } }] };
+  const mine = { workspaceId: W, deletedAt: null, ...chosen };
+  // Whoever administers a workspace sees what is private there.
+  const some = { workspaceId: 'workspace-2', id: { in: ['a', 'b'] }, deletedAt: null };
+  expect(projectsFor(who, 'project.read')).toEqual({ OR: [mine, some] });
+  expect(projectsFor(who, 'project.read', ['workspace-2'])).toEqual({ OR: [some] });
+  expect(projectsFor(access(null), 'project.read')).toEqual({ OR: [] });
 });

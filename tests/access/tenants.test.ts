@@ -15,16 +15,18 @@ import {
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { schema } from '../../src/schema/schema.ts';
 import { type App, startApp } from '../support/app.ts';
-import type { GraphQLAnswer } from '../support/client.ts';
-import { askAs, type Credential, mustAs } from '../support/people.ts';
+import { mustAs } from '../support/people.ts';
 import { type Case, mutations, queries, subscriptions } from './cases.ts';
-import { type Asking, makeWorld, type World } from './world.ts';
+import { createMatrix, type Matrix, outcomeOf } from './matrix.ts';
+import { makeWorld, type World } from './world.ts';
 
 let app: App;
 let world: World;
+let matrix: Matrix;
 beforeAll(async () => {
   app = await startApp();
   world = await makeWorld(app);
+  matrix = createMatrix(app, world);
 });
 afterAll(() => app[Symbol.asyncDispose]());
 
@@ -61,144 +63,30 @@ describe('nothing is forgotten', () => {
   });
 });
 
-/** `ok`, `null`, `unseen`, or the code of an error. */
-type Outcome = string;
-
-const ROLES = ['VIEWER', 'MEMBER', 'ADMIN', 'OWNER'];
-
-function expected(who: string, { credential, dead, grant }: Asking, { document, needs, hidden, but }: Case): Outcome {
-  if (dead) return 'UNAUTHENTICATED';
-  if (needs === 'open') return 'ok';
-  if (!credential) return needs === 'self' ? 'null' : 'UNAUTHENTICATED';
-  const has = (scope: string) => grant === undefined || grant.scopes.split(' ').includes(scope);
-  const judged = (): Outcome => {
-    if (needs === 'self') return grant?.service ? 'null' : 'ok';
-    if (needs === 'person') return grant?.service || grant?.limited || !has('ADMIN') ? 'FORBIDDEN' : 'ok';
-    // Whatever is reached by a query is read.
-    const isQuery = document.startsWith('query');
-    if (!grant || (!has('READ') && (isQuery || !has(needs.scope)))) return 'unseen';
-    if (grant.limited && needs.in === 'project') return 'unseen';
-    const isHigh = ROLES.indexOf(grant.role) >= ROLES.indexOf(needs.role);
-    const may = isHigh && has(needs.scope) && !(grant.limited && needs.in === 'workspace');
-    return may ? 'ok' : hidden ? 'unseen' : 'FORBIDDEN';
-  };
-  const outcome = judged();
-  return outcome === 'ok' || outcome === 'INVALID_INPUT' ? (but?.[who] ?? outcome) : outcome;
-}
-
-function outcomeOf({ at }: Case, { data, errors }: GraphQLAnswer): Outcome {
-  const code = errors?.[0]?.extensions.code;
-  if (code !== undefined) return code === 'NOT_FOUND' ? 'unseen' : code;
-  const value = at.split('.').reduce<unknown>((from, key) => (from as Record<string, unknown> | null)?.[key], data);
-  return value == null ? 'null' : 'ok';
-}
-
-/** Everything that is stored, except what the looking itself leaves behind. */
-async function stored(): Promise<string> {
-  const tables = ['"user"', 'session', 'workspace', 'membership', 'invitation', 'service_account', 'project', 'run'];
-  const more = ['attempt', 'run_head', 'run_writer', 'journal', 'audit_entry'];
-  const keys = `SELECT id, name, scopes, all_projects, project_ids, enabled, expires_at, revoked_at FROM api_key`;
-  const sums = [...[...tables, ...more].map((table) => `SELECT * FROM ${table}`), keys].map(
-    (rows) => `(SELECT md5(coalesce(string_agg(t::text, ',' ORDER BY t::text), '')) FROM (${rows}) t)`,
-  );
-  const { rows } = await app.engines.pool.query({ text: `SELECT ${sums.join(', ')}`, rowMode: 'array' });
-  return JSON.stringify(rows);
-}
-
-type Ask = (credential: Credential | null, one: Case, of: World) => Promise<GraphQLAnswer>;
-
-const ask: Ask = (credential, { document, variables }, of) => askAs(app, credential, document, variables?.(of) ?? {});
-
-/** The first event of a stream, while its project is being changed. */
-const watch: Ask = async (credential, { document, variables }, of) => {
-  const stop = new AbortController();
-  const response = await fetch(`${app.url}/graphql`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json', accept: 'text/event-stream', ...credential },
-    body: JSON.stringify({ query: document, variables: variables?.(of) }),
-    signal: stop.signal,
-  });
-  if (!response.headers.get('content-type')?.startsWith('text/event-stream'))
-    return (await response.json()) as GraphQLAnswer;
-  let text = '';
-  const decoder = new TextDecoder();
-  const changing = setInterval(
-    () => void app.engines.db.run.update({ where: { id: of.runId }, data: { notes: '' } }).catch(() => {}),
-    200,
-  );
-  try {
-    for await (const chunk of response.body ?? []) {
-      text += decoder.decode(chunk, { stream: true });
-      const event = /^data: (\{.*\})$/m.exec(text)?.[1];
-      if (event !== undefined) return JSON.parse(event) as GraphQLAnswer;
-    }
-    throw new Error(`the stream ended without a word: ${text}`);
-  } finally {
-    clearInterval(changing);
-    stop.abort();
-  }
-};
-
-/** What those of `who` are answered, by name; what of this world they were told, though they have no part in it. */
-async function answersTo(who: readonly string[], one: Case, how: Ask) {
-  const outcomes: Record<string, Outcome> = {};
-  const leaks: Record<string, string> = {};
-  const wrong: Record<string, unknown> = {};
-  for (const name of who) {
-    const { credential, grant } = world.asking[name] as Asking;
-    const answer = await how(credential, one, world);
-    const outcome = outcomeOf(one, answer);
-    // What may not be seen is null where a field may be null, and NOT_FOUND where it may not.
-    outcomes[name] = outcome === 'null' && wanted(name, one) === 'unseen' ? 'unseen' : outcome;
-    if (outcomes[name] !== wanted(name, one)) wrong[name] = answer.errors;
-    const text = JSON.stringify(answer);
-    const secret = grant?.limited ? world.project : world.mark;
-    if ((!grant || grant.limited) && outcome !== 'unseen' && text.includes(secret)) leaks[name] = text;
-  }
-  return { outcomes, leaks, wrong };
-}
-
-const wanted = (who: string, one: Case) => expected(who, world.asking[who] as Asking, one);
-const those = (one: Case, may: boolean) =>
-  Object.keys(world.asking).filter((who) => (wanted(who, one) === 'ok') === may);
-const allWanted = (who: readonly string[], one: Case) => ({
-  outcomes: Object.fromEntries(who.map((name) => [name, wanted(name, one)])),
-  leaks: {},
-  wrong: {},
-});
-
-/** Everybody who may not is refused, and nothing of what is stored has changed. */
-async function expectRefusals(one: Case): Promise<void> {
-  const refused = those(one, false);
-  const before = await stored();
-  expect(await answersTo(refused, one, ask)).toEqual(allWanted(refused, one));
-  expect(await stored()).toEqual(before);
-}
-
 test.each(Object.entries(queries))('%s', async (_, one) => {
-  await expectRefusals(one);
-  const may = those(one, true);
+  await matrix.expectRefusals(one);
+  const may = matrix.those(one, true);
   expect(may.length).toBeGreaterThan(0);
-  expect(await answersTo(may, one, ask)).toEqual(allWanted(may, one));
+  expect(await matrix.answersTo(may, one, matrix.ask)).toEqual(matrix.allWanted(may, one));
 });
 
 test.each(Object.entries(mutations))('%s', { timeout: 60_000 }, async (_, one) => {
-  await expectRefusals(one);
-  const may = those(one, true);
+  await matrix.expectRefusals(one);
+  const may = matrix.those(one, true);
   expect(may.length).toBeGreaterThan(0);
   for (const who of may) {
     // What one has done the next cannot do again.
     const fresh = await makeWorld(app);
-    const before = await stored();
-    const answer = await ask(fresh.asking[who]?.credential ?? null, one, fresh);
+    const before = await matrix.stored();
+    const answer = await matrix.ask(fresh.asking[who]?.credential ?? null, one, fresh);
     expect([who, outcomeOf(one, answer), answer.errors]).toEqual([who, 'ok', undefined]);
-    expect([who, (await stored()) !== before]).toEqual([who, true]);
+    expect([who, (await matrix.stored()) !== before]).toEqual([who, true]);
   }
 });
 
 test.each(Object.entries(subscriptions))('%s', async (_, one) => {
   const everybody = Object.keys(world.asking);
-  expect(await answersTo(everybody, one, watch)).toEqual(allWanted(everybody, one));
+  expect(await matrix.answersTo(everybody, one, matrix.watch)).toEqual(matrix.allWanted(everybody, one));
 });
 
 describe('routes', () => {
@@ -208,6 +96,7 @@ describe('routes', () => {
     '/app': 302,
     '/app/': [200, 503],
     '/graphiql/': 404,
+    '/.well-known/jwks.json': 200,
     '/healthz': 200,
     '/readyz': 200,
     // What is below it: tests/identity/.
@@ -251,10 +140,12 @@ describe('routes', () => {
       return answers;
     };
     const told = (who: readonly string[]) =>
-      Object.fromEntries(who.map((name) => [name, [answered[wanted(name, one)], wanted(name, one) === 'ok']]));
-    const before = await stored();
-    expect(await fetchAs(those(one, false))).toEqual(told(those(one, false)));
-    expect(await stored()).toEqual(before);
-    expect(await fetchAs(those(one, true))).toEqual(told(those(one, true)));
+      Object.fromEntries(
+        who.map((name) => [name, [answered[matrix.wanted(name, one)], matrix.wanted(name, one) === 'ok']]),
+      );
+    const before = await matrix.stored();
+    expect(await fetchAs(matrix.those(one, false))).toEqual(told(matrix.those(one, false)));
+    expect(await matrix.stored()).toEqual(before);
+    expect(await fetchAs(matrix.those(one, true))).toEqual(told(matrix.those(one, true)));
   });
 });

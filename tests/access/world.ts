@@ -10,12 +10,25 @@ export interface Asking {
   credential: Credential | null;
   /** Of no use: nobody is signed in by it. */
   dead?: true;
-  grant?: { role: Role; scopes: string; limited?: true; service?: true };
+  grant?: {
+    role: Role;
+    scopes: string;
+    /** To another project; `here`: to the one that is asked about. */
+    limited?: true;
+    here?: true;
+    service?: true;
+    /** In the workspace, but not of those who see the project. */
+    outside?: true;
+  };
+  /** Not in the workspace, and reads what is public. */
+  guest?: true;
 }
 
 export interface World {
   /** Stands in every name, so that what leaks can be seen. */
   mark: string;
+  /** What of it is public where the project is: texts of answers. */
+  open: string[];
   workspaceId: string;
   slug: string;
   projectId: string;
@@ -29,13 +42,19 @@ export interface World {
   token: string;
   /** Of the owner, in the bin. */
   binnedId: string;
+  /** A project of the owner's, in the bin. */
+  binnedProjectId: string;
   people: Record<'owner' | 'admin' | 'member' | 'viewer' | 'guest', Person>;
   asking: Record<string, Asking>;
 }
 
+const bearer = (secret: string): Credential => ({ authorization: `Bearer ${secret}` });
 const RWA = 'READ WRITE ADMIN';
 
-export async function makeWorld(app: App): Promise<World> {
+export async function makeWorld(
+  app: App,
+  visibility: 'WORKSPACE' | 'PRIVATE' | 'PUBLIC' = 'WORKSPACE',
+): Promise<World> {
   const { db } = app.engines;
   const mark = `mark-${randomUUID().slice(0, 8)}`;
   const names = ['owner', 'admin', 'member', 'viewer', 'guest', 'stranger'] as const;
@@ -90,13 +109,84 @@ export async function makeWorld(app: App): Promise<World> {
   });
   const bin = await makeWorkspace(app, `${mark} binned`, [[owner, 'OWNER']]);
   await db.workspace.update({ where: { id: bin.workspaceId }, data: { deletedAt: new Date() } });
+  const binnedProject = await make({ project: `${mark} binned project` });
+  await mustAs(app, owner.session, 'mutation($id: ID!) { deleteProject(input: { id: $id }) { goneAt } }', {
+    id: binnedProject.project.id,
+  });
+  if (visibility !== 'WORKSPACE')
+    await mustAs(
+      app,
+      owner.session,
+      'mutation($input: UpdateProjectInput!) { updateProject(input: $input) { project { id } } }',
+      {
+        input: {
+          id: parent.project.id,
+          visibility,
+          ...(visibility === 'PRIVATE' ? { memberIds: [member.userId, viewer.userId] } : {}),
+        },
+      },
+    );
   const userId = owner.userId;
   const key = async (options: Partial<Parameters<typeof makeKeyOf>[1]>) =>
     (await makeKeyOf(app, { workspaceId, userId, name: `${mark} key`, ...options })).bearer;
   const changed = await makeKeyOf(app, { workspaceId, userId: admin.userId, name: `${mark} key` });
   const hour = 3_600_000;
+  const { workspaceId: otherWorkspaceId } = elsewhere;
+  const keyElsewhere = async (options: object) =>
+    (await makeKeyOf(app, { workspaceId: otherWorkspaceId, userId: stranger.userId, ...options })).bearer;
+  const isPublic = visibility === 'PUBLIC' ? { guest: true as const } : {};
+  const more: Record<string, Asking> = {};
+  if (visibility === 'PRIVATE') {
+    const outside = { role: 'MEMBER' as const, scopes: RWA, outside: true as const };
+    const outsider = await makePerson(app, 'an outsider');
+    await db.membership.create({ data: { workspaceId, userId: outsider.userId, role: 'MEMBER' } });
+    const away = { userId: outsider.userId };
+    Object.assign(more, {
+      'a viewer who was not chosen': { credential: guest.session, grant: { ...outside, role: 'VIEWER' } },
+      'a member who was not chosen': { credential: outsider.session, grant: outside },
+      'a key of who was not chosen': { credential: await key(away), grant: outside },
+      'a key of who was not chosen, for the project': {
+        credential: await key({ ...away, projectIds: [parent.project.id] }),
+        grant: { ...outside, limited: true },
+      },
+      'a key of a service account for the project': {
+        credential: (
+          await makeKeyOf(app, { workspaceId, serviceAccountId: account.id, projectIds: [parent.project.id] })
+        ).bearer,
+        grant: { role: 'ADMIN', scopes: RWA, service: true, here: true },
+      },
+    } satisfies Record<string, Asking>);
+  }
+  if (visibility === 'PUBLIC') {
+    const loner = await makePerson(app, 'in no workspace');
+    const { id: elsewhereId } = await db.project.create({
+      data: { id: randomUUID(), workspaceId: otherWorkspaceId, name: 'theirs' },
+    });
+    Object.assign(more, {
+      'somebody in no workspace': { credential: loner.session, guest: true },
+      'a key of another workspace that writes': { credential: await keyElsewhere({ scopes: ['WRITE'] }) },
+      'a key of a project of another workspace': { credential: await keyElsewhere({ projectIds: [elsewhereId] }) },
+    } satisfies Record<string, Asking>);
+  }
+  const CREATE_TOKEN = 'mutation($input: CreateTokenInput!) { createToken(input: $input) { token } }';
+  const tokenOf = async (by: Credential, input: object) =>
+    bearer((await mustAs(app, by, CREATE_TOKEN, { input: { workspaceId, ttl: 600, ...input } })).createToken.token);
+  const { id: sessionId } = await db.session.findFirstOrThrow({ where: { userId } });
+  const expired = await app.engines.tokens.sign({
+    id: randomUUID(),
+    subject: userId,
+    parent: { kind: 'session', id: sessionId },
+    workspaceId,
+    scopes: ['READ', 'WRITE', 'ADMIN'],
+    projectIds: null,
+    expiresAt: new Date(Date.now() - 1_000),
+  });
   return {
     mark,
+    // With its quotes: names, and the config of a run.
+    open: ['project', 'run', 'child', 'workspace']
+      .map((name) => JSON.stringify(`${mark} ${name}`))
+      .concat(JSON.stringify({ mark })),
     workspaceId,
     slug,
     projectId: parent.project.id,
@@ -108,15 +198,19 @@ export async function makeWorld(app: App): Promise<World> {
     invitationId: invitation.id,
     token,
     binnedId: bin.workspaceId,
+    binnedProjectId: binnedProject.project.id,
     people,
     asking: {
-      nobody: { credential: null },
+      ...more,
+      nobody: { credential: null, ...isPublic },
       'an expired key': { credential: await key({ expiresAt: new Date(Date.now() - hour) }), dead: true },
       'a revoked key': { credential: await key({ revokedAt: new Date() }), dead: true },
       'a disabled key': { credential: await key({ enabled: false }), dead: true },
-      'somebody from another workspace': { credential: stranger.session },
+      'somebody from another workspace': { credential: stranger.session, ...isPublic },
+      'an expired token': { credential: bearer(expired), dead: true },
       'a key of another workspace': {
-        credential: (await makeKeyOf(app, { workspaceId: elsewhere.workspaceId, userId: stranger.userId })).bearer,
+        credential: await keyElsewhere({}),
+        ...isPublic,
       },
       'a viewer': { credential: viewer.session, grant: { role: 'VIEWER', scopes: RWA } },
       'a member': { credential: member.session, grant: { role: 'MEMBER', scopes: RWA } },
@@ -130,6 +224,17 @@ export async function makeWorld(app: App): Promise<World> {
       },
       'a key of another project': {
         credential: await key({ projectIds: [other.project.id] }),
+        grant: { role: 'OWNER', scopes: RWA, limited: true },
+      },
+      'a token that reads': {
+        credential: await tokenOf(owner.session, { scopes: ['READ'] }),
+        grant: { role: 'OWNER', scopes: 'READ' },
+      },
+      'a token of another project': {
+        credential: await tokenOf(await key({}), {
+          scopes: ['READ', 'WRITE', 'ADMIN'],
+          projectIds: [other.project.id],
+        }),
         grant: { role: 'OWNER', scopes: RWA, limited: true },
       },
       'a service account': {

@@ -227,7 +227,11 @@ test('the migrations make what prisma/schema.prisma describes', async ({ url, qu
     'trigger api_key.access_change',
     'trigger audit_entry.append_only',
     'trigger audit_entry.append_only_whole',
+    'trigger jwks.access_change',
     'trigger membership.access_change',
+    'trigger project.access_change',
+    'trigger project.access_change_insert',
+    'trigger project_member.access_change',
     'trigger session.access_change',
     'trigger user.access_change',
     'trigger workspace.access_change',
@@ -264,7 +268,15 @@ async function worksOn(connectionString: string): Promise<void> {
       userId,
       name: 'tester',
       workspaces: new Map([
-        [workspaceId, { role: 'OWNER' as const, scopes: new Set(['READ', 'WRITE'] as const), projectIds: null }],
+        [
+          workspaceId,
+          {
+            role: 'OWNER' as const,
+            scopes: new Set(['READ', 'WRITE'] as const),
+            projectIds: null,
+            hiddenProjectIds: new Set<string>(),
+          },
+        ],
       ]),
       homeWorkspaceId: workspaceId,
       from: { address: null, userAgent: null },

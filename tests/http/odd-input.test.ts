@@ -22,12 +22,16 @@ let app: App;
 let runId: string;
 /** Of the owner, beside the one that asks. */
 let keyId: string;
+let projectId: string;
 beforeAll(async () => {
   app = await startApp({ log });
 });
 beforeEach(async () => {
   log.lines.length = 0;
   runId = await app.createRun({ project: 'odd', key: crypto.randomUUID() });
+  projectId = crypto.randomUUID();
+  const { workspaceId } = app.owner;
+  await app.engines.db.project.create({ data: { id: projectId, workspaceId, name: projectId } });
   const secretHash = hashToken(await createApiKey(app.engines.db, app.owner, 'odd'));
   keyId = (await app.engines.db.apiKey.findUniqueOrThrow({ where: { secretHash } })).id;
 });
@@ -107,6 +111,7 @@ interface Given {
 /** Good input for every field with arguments, its path from the root, and what it selects. */
 const fields = (): Record<string, Given> => ({
   'Viewer.apiKeys': { path: ['viewer'], args: { first: 5 }, select: CONNECTION },
+  'Workspace.deletedProjects': ofPersonal,
   'Workspace.members': ofPersonal,
   'Workspace.invitations': ofPersonal,
   'Workspace.apiKeys': ofPersonal,
@@ -179,6 +184,11 @@ const fields = (): Record<string, Given> => ({
     args: { input: { name: 'odd', scopes: ['READ'], workspaceId: app.owner.workspaceId } },
     select: '{ secret apiKey { id projectIds } }',
   },
+  'Mutation.createToken': {
+    path: [],
+    args: { input: { scopes: ['READ'], ttl: 60, workspaceId: app.owner.workspaceId } },
+    select: '{ token expiresAt }',
+  },
   'Mutation.updateApiKey': {
     path: [],
     args: { input: { id: keyId, name: 'odd', scopes: ['READ'] } },
@@ -209,6 +219,7 @@ const fields = (): Record<string, Given> => ({
     args: { first: 5 },
     select: '{ totalCount nodes { id } }',
   },
+  'Project.members': { path: [`project(id: "${projectId}")`], args: { first: 5 }, select: CONNECTION },
   'Project.runs': {
     path: ['project(name: "odd")'],
     args: { first: 5, orderBy: [{ key: 'name', direction: 'ASC' }] },
@@ -222,6 +233,18 @@ const fields = (): Record<string, Given> => ({
   'Run.metrics': { path: [`run(id: "${runId}")`], args: { first: 5 }, select: '{ totalCount nodes { name last } }' },
   'Run.points': { path: [`run(id: "${runId}")`], args: { name: 'loss', first: 5 }, select: '{ steps endCursor }' },
   'Mutation.createProject': { path: [], args: { input: { name: crypto.randomUUID() } }, select: '{ project { id } }' },
+  'Mutation.updateProject': {
+    path: [],
+    args: { input: { id: projectId, name: projectId, visibility: 'PRIVATE', memberIds: [app.owner.userId] } },
+    select: '{ project { id visibility members(first: 5) { totalCount } } }',
+  },
+  'Mutation.deleteProject': { path: [], args: { input: { id: projectId } }, select: '{ projectId goneAt }' },
+  'Mutation.restoreProject': {
+    path: [],
+    args: { input: { id: NOWHERE } },
+    select: '{ project { id } }',
+    code: 'NOT_FOUND',
+  },
   'Mutation.createRun': { path: [], args: { input: { project: 'odd' } }, select: '{ attempt run { id config name } }' },
   'Mutation.updateRun': { path: [], args: { input: { id: runId } }, select: '{ run { id config name tags } }' },
   'Mutation.finishRun': {

@@ -18,6 +18,7 @@ import {
   type Person,
   type Place,
 } from '../support/people.ts';
+import { freePort } from '../support/port.ts';
 import { startRedis } from '../support/redis.ts';
 import { removeHome, startServerProcess } from '../support/server-process.ts';
 import { send } from '../support/send.ts';
@@ -32,16 +33,22 @@ afterEach(async () => {
 });
 
 /** Two servers on one database, a person who owns a workspace, and hands on that database for what has no mutation. */
-async function startTwo(redisUrl: string | undefined) {
+async function startTwo(redisUrl: string | undefined, more: Record<string, string> = {}) {
   const database = await createDatabase();
   stops.push(() => database.drop());
-  const env = { DATABASE_URL: database.url, ...(redisUrl ? { REDIS_URL: redisUrl } : {}) };
-  const servers = await Promise.all([startServerProcess({ env }), startServerProcess({ env })]);
-  for (const server of servers)
+  const env = { DATABASE_URL: database.url, ...(redisUrl ? { REDIS_URL: redisUrl } : {}), ...more };
+  // As behind a proxy: both are reached by one address, which stands in tokens.
+  const RUNTIDE_PUBLIC_URL = 'http://runs.example.org';
+  const start = async () => {
+    const port = await freePort();
+    const server = await startServerProcess({ env: { ...env, RUNTIDE_PUBLIC_URL, RUNTIDE_PORT: String(port) } });
     stops.push(async () => {
       await server.end();
       await removeHome(server.home);
     });
+    return { url: `http://localhost:${port}` };
+  };
+  const servers = await Promise.all([start(), start()]);
   const pool = createPool({ connectionString: database.url, size: 2, log: silentLog });
   const db = createPrisma(pool, undefined);
   stops.push(async () => {
@@ -53,14 +60,23 @@ async function startTwo(redisUrl: string | undefined) {
 }
 
 /** A socket of that credential at that server, which is watching; when and how it was closed. */
-async function watch(url: string, credential: Credential): Promise<{ closed: Promise<{ code: number; at: number }> }> {
-  const ws = new WebSocket(`${url.replace('http', 'ws')}/graphql`, ['graphql-transport-ws'], { headers: credential });
+async function watch(
+  url: string,
+  credential: Credential | null,
+  projectId?: string,
+): Promise<{ closed: Promise<{ code: number; at: number }> }> {
+  const headers = { ...credential };
+  const ws = new WebSocket(`${url.replace('http', 'ws')}/graphql`, ['graphql-transport-ws'], { headers });
   const closed = once(ws, 'close').then(([code]: unknown[]) => ({ code: code as number, at: Date.now() }));
   stops.push(async () => ws.terminate());
   await once(ws, 'open');
   ws.send('{"type":"connection_init"}');
   const [message] = (await once(ws, 'message')) as [Buffer];
   expect(message.toString()).toBe('{"type":"connection_ack"}');
+  if (projectId !== undefined) {
+    const query = 'subscription($id: ID!) { runs(projectId: $id) { type } }';
+    ws.send(JSON.stringify({ type: 'subscribe', id: 'a', payload: { query, variables: { id: projectId } } }));
+  }
   return { closed };
 }
 
@@ -71,9 +87,11 @@ async function stories(here: Place): Promise<Story[]> {
   const { db } = here.engines;
   const owner = await makePerson(here, 'Olga');
   const people = (await Promise.all(
-    ['signs out', 'is removed', 'is deleted', 'had a key'].map((name) => makePerson(here, name)),
-  )) as [Person, Person, Person, Person];
-  const [signsOut, removed, deleted, keyed] = people;
+    ['signs out', 'is removed', 'is deleted', 'had a key', 'had a token', 'made a token', 'is suspended'].map((name) =>
+      makePerson(here, name),
+    ),
+  )) as [Person, Person, Person, Person, Person, Person, Person];
+  const [signsOut, removed, deleted, keyed, tokened, tokenMaker, suspended] = people;
   const { workspaceId, slug } = await makeWorkspace(here, 'lab', [
     [owner, 'OWNER'],
     ...people.map((one) => [one, 'MEMBER'] as const),
@@ -84,6 +102,18 @@ async function stories(here: Place): Promise<Story[]> {
   const key = (options: object) => makeKeyOf(here, { workspaceId, userId: owner.userId, ...options });
   const [revoked, disabled, left] = [await key({}), await key({}), await key({ userId: keyed.userId })];
   const service = await makeKeyOf(here, { workspaceId, serviceAccountId: account.id });
+  const maker = await key({});
+  const tokenOf = async (by: Credential): Promise<Credential> => {
+    const create = 'mutation($input: CreateTokenInput!) { createToken(input: $input) { token } }';
+    const { createToken } = await mustAs(here, by, create, { input: { workspaceId, scopes: ['READ'], ttl: 600 } });
+    return { authorization: `Bearer ${createToken.token}` };
+  };
+  const signOut = ({ session }: Person) =>
+    send(here.url, '/api/auth/sign-out', {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', ...session },
+      body: '{}',
+    });
   const asOwner = (query: string, variables: object) => mustAs(here, owner.session, query, { ...variables });
   const remove = ({ userId }: Person) =>
     asOwner('mutation($input: RemoveMemberInput!) { removeMember(input: $input) { userId } }', {
@@ -114,12 +144,7 @@ async function stories(here: Place): Promise<Story[]> {
     {
       name: 'a session that is signed out',
       credential: signsOut.session,
-      revoke: () =>
-        send(here.url, '/api/auth/sign-out', {
-          method: 'POST',
-          headers: { 'content-type': 'application/json', ...signsOut.session },
-          body: '{}',
-        }),
+      revoke: () => signOut(signsOut),
     },
     {
       name: 'a membership that is ended',
@@ -131,11 +156,32 @@ async function stories(here: Place): Promise<Story[]> {
       credential: deleted.session,
       revoke: () => db.user.delete({ where: { id: deleted.userId } }),
     },
+    {
+      name: 'a token of a key that is revoked',
+      credential: await tokenOf(maker.bearer),
+      revoke: () =>
+        asOwner('mutation($id: ID!) { revokeApiKey(input: { id: $id }) { apiKey { id } } }', { id: maker.id }),
+    },
+    {
+      name: 'a token of a session that is signed out',
+      credential: await tokenOf(tokenMaker.session),
+      revoke: () => signOut(tokenMaker),
+    },
+    {
+      name: 'a token of somebody who is removed',
+      credential: await tokenOf(tokened.session),
+      revoke: () => remove(tokened),
+    },
+    {
+      name: 'a token of an account that is suspended, by hand in the database',
+      credential: await tokenOf(suspended.session),
+      revoke: () => db.user.update({ where: { id: suspended.userId }, data: { suspendedAt: new Date() } }),
+    },
   ].map((story) => ({ ...story, slug }));
 }
 
 /** Asks again and again until it is refused; when the last one was asked that was still answered. */
-async function lastAnswered(url: string, { credential, slug }: Story): Promise<number> {
+async function lastAnswered(url: string, { name, credential, slug }: Story): Promise<number> {
   let last = 0;
   const query = 'query($slug: String!) { workspace(slug: $slug) { name } }';
   await until(async () => {
@@ -143,7 +189,7 @@ async function lastAnswered(url: string, { credential, slug }: Story): Promise<n
     const { data } = await askAs({ url }, credential, query, { slug });
     if (data?.workspace) last = asked;
     return !data?.workspace;
-  }, 'it is refused');
+  }, `${name} is refused`);
   return last;
 }
 
@@ -178,6 +224,69 @@ test.each(['with Redis', 'without Redis', 'while Redis is down'])(
     // Whoever was not meant goes on.
     expect((await askAs(there, kept.bearer, '{ server { version } }')).status).toBe(200);
     expect(await Promise.race([open.closed, Promise.resolve('open')])).toBe('open');
+  },
+);
+
+test.each(['with Redis', 'without Redis'])(
+  'hidden at one server, %s: whoever may not see a project any more is told so by the other',
+  { timeout: 60_000 },
+  async (mode) => {
+    const redis = mode === 'with Redis' ? await startRedis() : null;
+    if (redis) stops.push(() => redis.stop());
+    const { here, there } = await startTwo(redis?.url, { RUNTIDE_PUBLIC_PROJECTS: 'true' });
+    const [maker, other] = [await makePerson(here, 'Max'), await makePerson(here, 'Eve')];
+    const { slug } = await makeWorkspace(here, 'lab', [
+      [maker, 'MEMBER'],
+      [other, 'MEMBER'],
+    ]);
+    const change = (field: string, type: string, input: object) =>
+      mustAs(here, maker.session, `mutation($input: ${type}!) { ${field}(input: $input) { __typename } }`, { input });
+    const look = 'query($id: ID!) { project(id: $id) { id } }';
+    const sees = async (credential: Credential | null, id: string) =>
+      (await askAs(there, credential, look, { id })).data?.project != null;
+    const [insider, outsider] = [other.session, null];
+
+    for (const [who, credential, visibility, hide] of [
+      [
+        'a member',
+        insider,
+        'WORKSPACE',
+        (id: string) => change('updateProject', 'UpdateProjectInput', { id, visibility: 'PRIVATE' }),
+      ],
+      [
+        'anybody',
+        outsider,
+        'PUBLIC',
+        (id: string) => change('updateProject', 'UpdateProjectInput', { id, visibility: 'WORKSPACE' }),
+      ],
+      [
+        'a member, of what is deleted',
+        insider,
+        'PUBLIC',
+        (id: string) => change('deleteProject', 'DeleteProjectInput', { id }),
+      ],
+    ] as const) {
+      const create = 'mutation($input: CreateProjectInput!) { createProject(input: $input) { project { id } } }';
+      const input = { workspace: slug, name: who, visibility };
+      const { id } = (await mustAs(here, maker.session, create, { input })).createProject.project as { id: string };
+      await until(() => sees(credential, id), 'it is seen there');
+      const kept = await watch(there.url, maker.session);
+      const { closed } = await watch(there.url, credential, id);
+      await hide(id);
+      const hiddenAt = Date.now();
+      let last = 0;
+      await until(async () => {
+        const asked = Date.now();
+        const isSeen = await sees(credential, id);
+        if (isSeen) last = asked;
+        return !isSeen;
+      }, 'it is hidden');
+      expect([who, last - hiddenAt]).toEqual([who, expect.toSatisfy((late: number) => late < REFUSED_MS)]);
+      const { code, at } = await closed;
+      expect([who, code]).toEqual([who, 4403]);
+      expect(at - hiddenAt).toBeLessThan(CLOSED_MS);
+      expect(await Promise.race([kept.closed, Promise.resolve('open')])).toBe('open');
+    }
   },
 );
 

@@ -3,11 +3,14 @@ import { v7 as uuidv7 } from 'uuid';
 import { type BudgetOptions, createBudget } from '../../src/access/budget.ts';
 import { createAccessChanges } from '../../src/access/changes.ts';
 import { createApiKey, ensureOwner, type Owner } from '../../src/access/first-start.ts';
+import { createTokens, type TokensOptions } from '../../src/access/jwt.ts';
 import type { Bus } from '../../src/bus/bus.ts';
 import { createInProcessBus } from '../../src/bus/in-process.ts';
+import type { Providers, Registration } from '../../src/config.ts';
 import { createPool, type Log } from '../../src/db/pool.ts';
 import { createPrisma } from '../../src/db/prisma.ts';
 import { openHttpServer } from '../../src/http/server.ts';
+import { type ProviderAddresses, signInWays } from '../../src/identity/providers.ts';
 import { createFeeds } from '../../src/live/feeds.ts';
 import { createRunFeeds } from '../../src/live/watch-runs.ts';
 import { type Rhythm, startFolding } from '../../src/metrics/fold/folding.ts';
@@ -46,11 +49,17 @@ export interface AppOptions {
   trustProxy?: number | string[];
   /** Default: nobody is refused. */
   budget?: Partial<BudgetOptions>;
+  registration?: Registration;
+  providers?: Partial<Providers>;
+  providerAddresses?: ProviderAddresses;
   slowStreamMs?: number;
   socketTurnMs?: number;
   /** Without it nothing is folded by itself: statements are counted. */
   folding?: Partial<Rhythm>;
   pressure?: Partial<PressureOptions>;
+  /** Default: the server does not allow them. */
+  publicProjects?: boolean;
+  tokens?: Partial<TokensOptions>;
 }
 
 /** The longest that a timer takes. */
@@ -72,12 +81,16 @@ export async function startApp(options: AppOptions = {}): Promise<App> {
     { tail: folding.tail, log },
     { tailLimitMb: 1_024, folder: null, diskReserveMb: 0, ...options.pressure },
   );
+  const registration = options.registration ?? { mode: 'open' };
+  const providers = { oidc: null, google: null, github: null, ...options.providers };
   const http = await openHttpServer({
     host: '127.0.0.1',
     port: 0,
     allowedOrigins: options.allowedOrigins ?? [],
     sessionDays: 1,
-    registration: { mode: 'open' },
+    registration,
+    providers,
+    ...(options.providerAddresses ? { providerAddresses: options.providerAddresses } : {}),
     authSecret: AUTH_SECRET,
     metricsToken: 'token-of-the-tests',
     secure: false,
@@ -87,8 +100,17 @@ export async function startApp(options: AppOptions = {}): Promise<App> {
   });
   const url = `http://127.0.0.1:${http.port}`;
   const places = createRunPlaces(db);
-  const parts = { db, pool, bus, changes, budget, places, feeds, runFeeds, folding, pressure, log };
-  const engines: Engines = { ...parts, url: () => url };
+  const tokens = createTokens(
+    { db, changes },
+    { secret: AUTH_SECRET, issuer: () => url, mostSeconds: 3_600, ...options.tokens },
+  );
+  const parts = { db, pool, bus, changes, budget, tokens, places, feeds, runFeeds, folding, pressure, log };
+  const engines: Engines = {
+    ...parts,
+    url: () => url,
+    publicProjects: options.publicProjects ?? false,
+    signIn: signInWays(registration, providers),
+  };
   const owner = await ensureOwner(db, 'tester');
   const apiKey = await createApiKey(db, owner, 'tests');
   http.serve(engines);
@@ -110,6 +132,7 @@ export async function startApp(options: AppOptions = {}): Promise<App> {
       await http.close();
       changes.close();
       await budget.close();
+      tokens.close();
       pressure.close();
       await folding.close();
       feeds.close();

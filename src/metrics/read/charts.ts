@@ -9,7 +9,7 @@ import type { Repeats } from '../columns.ts';
 import { drawTimes } from './chart-times.ts';
 import { cover } from './cover.ts';
 import { KEPT_POINTS, newParts } from './parts.ts';
-import { readSnapshot, type Reading, type Settle } from './rounds.ts';
+import { READS_AT_ONCE, readSnapshot, type Reading, type Settle } from './rounds.ts';
 import { type Line, lineOf } from './series.ts';
 import { type MetricSelector, type MetricState, openCharts, type RunState, selects } from './snapshot.ts';
 
@@ -48,13 +48,19 @@ export async function readCharts(pool: pg.Pool, request: ChartsRequest, settle?:
     pool,
     (database) => openCharts(database, runIds, metrics, { ...range, buckets, attempts }),
     (runs) => chartsOf(runs, request),
-    { settle },
+    { settle, atOnce: Math.min(READS_AT_ONCE, Math.max(1, Math.floor(BUCKETS_AT_ONCE / buckets))) },
   );
   return charts.flatMap((chart) => {
     if (chart instanceof RuntideError) throw chart;
     return chart ?? [];
   });
 }
+
+/**
+ * A chart that is being read holds up to sixteen cells a bucket, 2 KB of them: with the most buckets, 20 MB and as much
+ * again when they are put together.
+ */
+const BUCKETS_AT_ONCE = 20_000;
 
 /** Whole numbers are enough: no step and no time is between them. */
 function rangeOf({ from, to }: ChartsRequest) {

@@ -26,7 +26,7 @@ type Found = PageRow[] | Portion | StoredAttempt[];
 export type Reading<Answer> = Generator<Need[], Answer, Found[]>;
 
 /** Reads that go on side by side, each of which holds some of its points. */
-const READS_AT_ONCE = 32;
+export const READS_AT_ONCE = 32;
 /** Of one statement. */
 const NEEDS_AT_ONCE = 1_024;
 /** No turn of the event loop should be much longer. */
