@@ -204,3 +204,18 @@ export const acceptInvitationDocument = graphql(`
     }
   }
 `);
+
+export const signInDocument = graphql(`
+  query SignIn {
+    server {
+      signIn {
+        password
+        registration
+        providers {
+          id
+          name
+        }
+      }
+    }
+  }
+`);

@@ -18,6 +18,12 @@ const words: Record<string, string> = {
   SESSION_NOT_FRESH: 'Sign in again for this: it is a while since you did.',
   INVALID_TOKEN: 'This link was used already, or is too old.',
   TOKEN_EXPIRED: 'This link is too old.',
+  account_not_linked:
+    'There is an account with this address already, and one of both sides has not confirmed it. Sign in as before, confirm the address, and then by the provider.',
+  email_not_found: 'The provider tells of no e-mail address that is confirmed.',
+  state_mismatch: 'This sign-in began in another browser, or too long ago: begin again.',
+  state_not_found: 'This sign-in began in another browser, or too long ago: begin again.',
+  access_denied: 'The provider did not let you in.',
   UNAUTHORIZED: 'You are not signed in any more.',
 };
 

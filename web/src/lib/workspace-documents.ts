@@ -94,6 +94,7 @@ export const membersDocument = graphql(`
           role
           email
           joinedAt
+          managedBy
           user {
             id
             name

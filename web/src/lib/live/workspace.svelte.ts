@@ -1,8 +1,9 @@
 // The workspace whose settings are shown, for the pages below its layout.
 import { createContext } from 'svelte';
-import type { SettingsQuery } from '../generated/graphql.ts';
+import type { SettingsQuery, WorkspaceRole } from '../generated/graphql.ts';
 
-export type WorkspaceSettings = NonNullable<SettingsQuery['workspace']>;
+/** With a role: who reads a public project from outside has no settings. */
+export type WorkspaceSettings = NonNullable<SettingsQuery['workspace']> & { viewerRole: WorkspaceRole };
 
 export type ShownWorkspace = {
   readonly now: WorkspaceSettings;
