@@ -1,6 +1,6 @@
 // Memberships that a provider decides: made, changed and ended by the groups that somebody is in there, whenever they sign
 // in. What was made by hand stays as it is, and a workspace always has an owner.
-import { isAtLeast, type Role } from '../access/access.ts';
+import { type From, isAtLeast, type Role } from '../access/access.ts';
 import { type Actor, recordAct } from '../access/audit.ts';
 import type { AccessChanges } from '../access/changes.ts';
 import type { GroupRole } from '../config.ts';
