@@ -5,17 +5,22 @@ import { type App, startApp } from '../support/app.ts';
 import { openPage, startChromium, type WatchedPage } from '../support/browser.ts';
 import { request, until } from '../support/client.ts';
 import { register } from '../support/identity.ts';
+import { type Issuer, startIssuer, WHO } from '../support/oidc.ts';
 import { makePerson, makeWorkspace, type Person } from '../support/people.ts';
 import { SESSION_COOKIE } from '../support/secret.ts';
 
 let app: App;
 let browser: Browser;
+let issuer: Issuer;
 beforeAll(async () => {
-  [app, browser] = await Promise.all([startApp(), startChromium()]);
+  issuer = await startIssuer();
+  [app, browser] = await Promise.all([startApp({ providers: { oidc: issuer.settings() } }), startChromium()]);
+  issuer.serve(app);
 });
 afterAll(async () => {
   await browser?.close();
   await app?.[Symbol.asyncDispose]();
+  await issuer?.[Symbol.asyncDispose]();
 });
 
 const password = 'correct horse battery';
@@ -27,7 +32,8 @@ async function inBrowser(work: (page: Page) => Promise<void>, who?: Person): Pro
   if (who) await context.addCookies([{ name: SESSION_COOKIE, value: who.sessionToken, url: app.url }]);
   try {
     await work(page);
-    expect({ outside, complaints }).toEqual({ outside: [], complaints: [] });
+    const elsewhere = outside.filter((url) => !url.startsWith(`${issuer.url}/`));
+    expect({ elsewhere, complaints }).toEqual({ elsewhere: [], complaints: [] });
   } finally {
     await context.close();
   }
@@ -159,5 +165,20 @@ test('who is not signed in comes back to where they were going, and nowhere else
       await arrive(page, '/');
       await signOut(page);
     }
+  });
+}, 60_000);
+
+test('a provider that is set up has a button, and whoever it knows is in', async () => {
+  issuer.people.set('lise', { name: 'Lise', email: 'lise@example.org', email_verified: true });
+  await inBrowser(async (page) => {
+    await page.context().setExtraHTTPHeaders({ [WHO]: 'lise' });
+    await open(page, '/workspaces');
+    await press(page, 'Continue with Example Lab');
+    await arrive(page, '/workspaces');
+    await page.getByTestId('workspace').filter({ hasText: 'Lise' }).waitFor();
+    // What the provider or the server refuses is said where one signs in.
+    await signOut(page);
+    await open(page, '/sign-in?error=access_denied');
+    expect(await page.getByRole('alert').innerText()).toBe('The provider did not let you in.');
   });
 }, 60_000);
