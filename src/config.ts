@@ -61,6 +61,11 @@ function url(name: string, protocols: string[], options: Options & { origin?: bo
   return found;
 }
 
+/** With a password in it: never shown. */
+function secretUrl(...options: Parameters<typeof url>): Variable<string | undefined> {
+  return { ...url(...options), secret: true };
+}
+
 export type Registration = { mode: 'open' | 'invite' | 'closed' } | { mode: 'domain'; domains: string[] };
 
 function registration(name: string, options: Options) {
@@ -102,6 +107,31 @@ function secret(name: string, options: Options & { minLength: number }) {
       const isPlain = new Set(value).size < 8;
       if (isPlain || /change.?me|example|secret.?key|\byour[-_ ]|password|default|123456/i.test(value))
         throw new Error('this looks like an example: make one with `openssl rand -base64 32`, or leave it out');
+      return value;
+    },
+  };
+  return found;
+}
+
+function flag(name: string, options: Options) {
+  return variable(name, 'boolean', 'false', 'true, false', options, (value) => {
+    if (value !== 'true' && value !== 'false') throw new Error('expected true or false');
+    return value === 'true';
+  });
+}
+
+/** `ada@example.org` or `Ada Lovelace <ada@example.org>`. */
+function mailbox(name: string, options: Options & { defaultText: string }) {
+  const found: Variable<string | undefined> = {
+    ...variable(name, 'address', '', '', options, () => undefined),
+    defaultText: options.defaultText,
+    parse(value) {
+      if (!value) return undefined;
+      if (
+        !/^(?:[^<>"@,;:\p{Cc}]{1,100} )?<?[\w.+-]{1,64}@[\w.-]{1,190}>?$/u.test(value) ||
+        value.includes('<') !== value.endsWith('>')
+      )
+        throw new Error('expected an address such as runtide@example.org, or Runtide <runtide@example.org>');
       return value;
     },
   };
@@ -195,6 +225,18 @@ export const variables = {
     description:
       'Who may make an account: `open` (anybody), `invite` (whoever has an invitation), `domain:example.org,example.com` (verified addresses there, or an invitation), `closed`.',
   }),
+  verifyEmail: flag('RUNTIDE_VERIFY_EMAIL', {
+    description: 'Whether an account has to answer a mail before its first sign-in. Needs `RUNTIDE_SMTP_URL`.',
+  }),
+  smtpUrl: secretUrl('RUNTIDE_SMTP_URL', ['smtp:', 'smtps:'], {
+    defaultText: 'no mail is sent',
+    description:
+      'The server that takes mail: `smtp://user:password@mail.example.org:587`, or `smtps://` for TLS from the start. A password goes over TLS alone, unless the address ends in `?requireTLS=false`. Without it, whoever administers the server hands links on.',
+  }),
+  mailFrom: mailbox('RUNTIDE_MAIL_FROM', {
+    defaultText: '`Runtide <runtide@…>` with the host of the public address',
+    description: 'Whom the mails of this server are from.',
+  }),
   authSecret: secret('RUNTIDE_AUTH_SECRET', {
     minLength: 32,
     description:
@@ -269,12 +311,17 @@ export function parseConfig(environment: Environment): Config {
     problems.push(
       `RUNTIDE_PUBLIC_URL: needed because RUNTIDE_HOST is ${parsed.host}: the address by which people reach the server, such as https://runs.example.org`,
     );
+  const { registration, verifyEmail, smtpUrl } = parsed;
+  if (!smtpUrl && 'smtpUrl' in values && (verifyEmail || registration?.mode === 'domain'))
+    problems.push(
+      `RUNTIDE_SMTP_URL: needed because ${verifyEmail ? 'RUNTIDE_VERIFY_EMAIL is true' : 'RUNTIDE_REGISTRATION names domains'}: addresses are verified by mail`,
+    );
   if (problems.length > 0) throw new ConfigError(problems);
   const home = environment.HOME || homedir();
   return {
     ...parsed,
     loopback,
-    registration: parsed.registration ?? { mode: loopback ? 'open' : 'invite' },
+    registration: registration ?? { mode: loopback ? 'open' : 'invite' },
     // In .env no shell puts the home in.
     dataDir: resolve(parsed.dataDir.replace(/^~(?=\/|$)/, () => home)),
     credentialsPath: join(environment.XDG_CONFIG_HOME || join(home, '.config'), 'runtide', 'credentials.json'),

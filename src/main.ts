@@ -24,6 +24,7 @@ import { startFolding } from './metrics/fold/folding.ts';
 import { createPressure } from './metrics/fold/pressure.ts';
 import { createFeeds } from './live/feeds.ts';
 import { createRunFeeds } from './live/watch-runs.ts';
+import { createMailer } from './mail/mailer.ts';
 import { createRunPlaces } from './runs/find.ts';
 import { version } from './version.ts';
 import { createPurge } from './workspaces/purge.ts';
@@ -105,6 +106,9 @@ async function serve(config: Config): Promise<void> {
     stops.push(() => changes.close());
     stops.push(() => feeds.close());
     stops.push(() => runFeeds.close());
+    const mailFrom = config.mailFrom ?? `Runtide <runtide@${new URL(url(http.port)).hostname}>`;
+    const mailer = config.smtpUrl ? createMailer({ url: config.smtpUrl, from: mailFrom, log }) : null;
+    stops.push(() => mailer?.close());
     const purge = createPurge({ pool, log, auditDays: config.auditDays });
     stops.push(() => purge.close());
     // The server stops before what it stands on.
@@ -115,7 +119,7 @@ async function serve(config: Config): Promise<void> {
     stopping.signal.throwIfAborted();
     const places = createRunPlaces(db);
     const address = () => url(http.port);
-    http.serve({ db, pool, bus, changes, places, feeds, runFeeds, folding, pressure, log, url: address });
+    http.serve({ db, pool, bus, changes, places, feeds, runFeeds, folding, pressure, mailer, log, url: address });
     say(greeting);
     isStarted = true;
     void purge.run();

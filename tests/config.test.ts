@@ -33,6 +33,9 @@ test('with nothing set the server is for this machine alone', () => {
     dataDir: join(process.cwd(), '.runtide'),
     authSecret: undefined,
     registration: { mode: 'open' },
+    verifyEmail: false,
+    smtpUrl: undefined,
+    mailFrom: undefined,
     databaseUrl: undefined,
     databasePoolSize: 10,
     tailLimitMb: 1024,
@@ -103,7 +106,20 @@ const accepted: Record<keyof typeof variables, [string, unknown][]> = {
     ['open', { mode: 'open' }],
     ['invite', { mode: 'invite' }],
     ['closed', { mode: 'closed' }],
+    // Takes RUNTIDE_SMTP_URL as well.
     ['domain:Example.org, lab.example.com', { mode: 'domain', domains: ['example.org', 'lab.example.com'] }],
+  ],
+  verifyEmail: [
+    ['true', true],
+    ['false', false],
+  ],
+  smtpUrl: [
+    ['smtp://ada:pw@mail.example.org:587', 'smtp://ada:pw@mail.example.org:587'],
+    ['smtps://mail.example.org', 'smtps://mail.example.org'],
+  ],
+  mailFrom: [
+    ['runs@example.org', 'runs@example.org'],
+    ['Runs of the lab <runs@example.org>', 'Runs of the lab <runs@example.org>'],
   ],
   authSecret: [['n8Xw_2pQ-rT5vZ1k-n8Xw_2pQ-rT5vZ1k', 'n8Xw_2pQ-rT5vZ1k-n8Xw_2pQ-rT5vZ1k']],
   sessionDays: [
@@ -140,6 +156,9 @@ const refused: Record<keyof typeof variables, string[]> = {
   redisPrefix: ['a b', 'x'.repeat(65)],
   auditDays: ['89', '36501', 'ever'],
   registration: ['anybody', 'domain:', 'domain:example', 'domain:a b.org', 'OPEN'],
+  verifyEmail: ['yes', '1', 'TRUE'],
+  smtpUrl: ['mail.example.org:587', 'http://mail.example.org'],
+  mailFrom: ['runs', 'runs@', 'a@b, c@d', 'Runs <runs@example.org', 'runs@example.org>', 'Runs\nBcc: x <a@b.org>'],
   authSecret: ['short', 'change-me-change-me-change-me-change-me'],
   sessionDays: ['0', '366'],
   metricsToken: [
@@ -156,8 +175,8 @@ const refused: Record<keyof typeof variables, string[]> = {
 test.for(Object.keys(variables) as (keyof typeof variables)[])('%s takes what it should, and nothing else', (key) => {
   const { name, description } = variables[key];
   expect(description.length).toBeGreaterThan(20);
-  for (const [text, value] of accepted[key])
-    expect(parseConfig({ HOME: '/home/ada', [name]: text })[key]).toEqual(value);
+  const beside = { HOME: '/home/ada', RUNTIDE_SMTP_URL: 'smtp://mail.example.org' };
+  for (const [text, value] of accepted[key]) expect(parseConfig({ ...beside, [name]: text })[key]).toEqual(value);
   for (const text of refused[key]) {
     const says = expect.stringMatching(new RegExp(`^${name}: (expected|this looks like an example)`));
     expect({ text, problems: problemsOf({ [name]: text }) }).toEqual({ text, problems: [says] });
@@ -172,11 +191,13 @@ test('all that is wrong is said at once, without secrets', () => {
     RUNTIDE_LOG_LEVEL: 'loud',
     RUNTIDE_HOST: '0.0.0.0',
     RUNTIDE_METRICS_TOKEN: 'hunter2',
+    RUNTIDE_SMTP_URL: 'mail://ada:hunter2@mail.example.org',
     DATABASE_URL: 'mysql://ada:hunter2@db/runs',
   });
   expect(problems).toEqual([
     'RUNTIDE_PORT: expected an integer from 0 to 65535 (it is "70000")',
     'DATABASE_URL: expected postgres://… or postgresql://… (it is "…@db/runs")',
+    'RUNTIDE_SMTP_URL: expected smtp://… or smtps://…',
     'RUNTIDE_METRICS_TOKEN: expected at least 16 characters',
     'RUNTIDE_LOG_LEVEL: expected one of debug, info, warn, error, silent (it is "loud")',
     'RUNTIDE_PUBLIC_URL: needed because RUNTIDE_HOST is 0.0.0.0: the address by which people reach the server, such as https://runs.example.org',
@@ -194,6 +215,18 @@ test('whoever listens beyond this machine must say by which address', () => {
   }
   for (const host of ['localhost', '127.0.0.1', '127.8.8.8', '::1'])
     expect(parseConfig({ RUNTIDE_HOST: host }).loopback).toBe(true);
+});
+
+test('verifying addresses takes somebody who sends mail', () => {
+  for (const [name, value, why] of [
+    ['RUNTIDE_VERIFY_EMAIL', 'true', 'RUNTIDE_VERIFY_EMAIL is true'],
+    ['RUNTIDE_REGISTRATION', 'domain:example.org', 'RUNTIDE_REGISTRATION names domains'],
+  ] as const) {
+    expect(problemsOf({ [name]: value })).toEqual([expect.stringContaining(`RUNTIDE_SMTP_URL: needed because ${why}`)]);
+    expect(problemsOf({ [name]: value, RUNTIDE_SMTP_URL: 'smtp://mail.example.org' })).toEqual([]);
+    // One mistake is told once.
+    expect(problemsOf({ [name]: value, RUNTIDE_SMTP_URL: 'mail' })).toHaveLength(1);
+  }
 });
 
 test('a value can stand in a file, and another tracker’s name for it is read where ours is not set', async () => {

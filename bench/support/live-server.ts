@@ -62,13 +62,14 @@ const http = await openHttpServer({
   allowedOrigins: [],
   sessionDays: 1,
   registration: { mode: 'open' },
+  verifyEmail: false,
   authSecret: 'secret-of-the-bench-and-nobody-else',
   metricsToken: 'none',
   secure: false,
 });
 const url = `http://127.0.0.1:${http.port}`;
 const places = createRunPlaces(db);
-http.serve({ db, pool, bus, changes, places, feeds, runFeeds, folding, pressure, log, url: () => url });
+http.serve({ db, pool, bus, changes, places, feeds, runFeeds, folding, pressure, mailer: null, log, url: () => url });
 const owner = await ensureOwner(db, 'bench');
 const apiKeys: string[] = [];
 for (let n = 0; n < KEYS; n++) apiKeys.push(await createApiKey(db, owner, `bench ${n}`));

@@ -30,6 +30,8 @@ export interface HttpOptions {
   allowedOrigins: readonly string[];
   sessionDays: number;
   registration: Registration;
+  /** An address is verified by mail before the first sign-in. */
+  verifyEmail: boolean;
   /** Signs cookies, encrypts second factors and signing keys. */
   authSecret: string;
   metricsToken: string;

@@ -2,6 +2,7 @@
 // adds is who may register, how often something is attempted, and what the audit log says.
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { hash } from 'node:crypto';
+import { setTimeout } from 'node:timers/promises';
 import { betterAuth, type BetterAuthOptions } from 'better-auth';
 import { APIError, createAuthMiddleware, getOAuthState, isAPIError } from 'better-auth/api';
 import { twoFactor, username } from 'better-auth/plugins';
@@ -15,10 +16,15 @@ import type { Registration } from '../config.ts';
 import type { Log } from '../db/pool.ts';
 import type { Db } from '../db/prisma.ts';
 import { checkName } from '../runs/text.ts';
+import type { Mailer } from '../mail/mailer.ts';
 import { isReserved } from '../workspaces/slug.ts';
 import { type Bound, countAttempt } from './attempts.ts';
 import { linksPlugin } from './links.ts';
+import { createIdentityMails, readVerification, VERIFY_HOURS } from './mails.ts';
+import { createPasswords } from './passwords.ts';
 import { beginAccount, requireRegistration, type Shown } from './registration.ts';
+import { endWhatWasBegun, expectChange, RESET_MINUTES, takeChange } from './reset.ts';
+import { factorBounds } from './second-factor.ts';
 import { createStore } from './store.ts';
 
 export interface IdentityOptions {
@@ -31,6 +37,8 @@ export interface IdentityOptions {
   allowedOrigins: readonly string[];
   sessionDays: number;
   registration: Registration;
+  /** An address is verified by mail before the first sign-in. */
+  verifyEmail: boolean;
 }
 
 export interface Identity {
@@ -43,6 +51,9 @@ export interface Identity {
 const PATH = '/api/auth';
 const PASSWORD_LENGTH = 8;
 const MINUTE = 60;
+/** What writes for an account that there is, and not for another, answers after the same time. */
+const EVEN = ['/request-password-reset', '/change-email'];
+const EVEN_MS = 300;
 const HOUR = 3_600;
 /** What better-auth would let anybody ask who has an account, that is someone else's here or nobody's. */
 const CLOSED = [
@@ -68,13 +79,21 @@ function cookiePrefix(secret: string): string {
 }
 
 export function createIdentity(
-  { db, pool, changes, log }: { db: Db; pool: pg.Pool; changes: AccessChanges; log: Log },
+  {
+    db,
+    pool,
+    changes,
+    mailer,
+    log,
+  }: { db: Db; pool: pg.Pool; changes: AccessChanges; mailer: Mailer | null; log: Log },
   options: IdentityOptions,
 ): Identity {
   const asking = new AsyncLocalStorage<Shown>();
   const shown = () => asking.getStore() ?? { invitation: undefined, setUp: undefined, from: NOWHERE };
   const { registration } = options;
-  const provesAddress = registration.mode === 'domain';
+  const provesAddress = registration.mode === 'domain' || options.verifyEmail;
+  const mails = createIdentityMails({ pool, mailer, log }, options.url);
+  const passwords = createPasswords();
 
   const settings = {
     appName: 'Runtide',
@@ -112,7 +131,8 @@ export function createIdentity(
         suspendedAt: { type: 'date', required: false, input: false, returned: false },
         isAdmin: { type: 'boolean', required: false, input: false },
       },
-      changeEmail: { enabled: true, updateEmailWithoutVerification: !provesAddress },
+      // With mail, an address is one's own only when the mail to it was answered.
+      changeEmail: { enabled: true, updateEmailWithoutVerification: !mails.areSent },
       async validateUserInfo({ user, source }) {
         if (source.action !== 'create-user' || source.method === 'email-password') return;
         const { email = '', emailVerified = false } = user;
@@ -127,8 +147,53 @@ export function createIdentity(
       minPasswordLength: PASSWORD_LENGTH,
       requireEmailVerification: provesAddress,
       revokeSessionsOnPasswordReset: true,
+      resetPasswordTokenExpiresIn: RESET_MINUTES * MINUTE,
+      password: passwords,
+      // Nothing here waits for the mail.
+      async sendResetPassword({ user, token }) {
+        mails.resetPassword(user, token);
+      },
+      async onPasswordReset({ user }) {
+        await endWhatWasBegun(db, user.id);
+        mails.passwordChanged(user);
+      },
+      async onExistingUserSignUp({ user }) {
+        mails.accountExists(user);
+      },
+    },
+    emailVerification: {
+      expiresIn: VERIFY_HOURS * HOUR,
+      sendOnSignUp: mails.areSent,
+      sendOnSignIn: provesAddress,
+      async sendVerificationEmail({ user, token }) {
+        if (readVerification(token)?.newEmail == null) {
+          mails.verifyAddress(user, token);
+          return;
+        }
+        await expectChange(db, user.id, token, VERIFY_HOURS);
+        mails.confirmAddress(user, token);
+      },
     },
     databaseHooks: {
+      user: {
+        update: {
+          async before(change, context) {
+            const { email } = change;
+            if (context?.path !== '/verify-email' || typeof email !== 'string') return undefined;
+            if ((await db.user.count({ where: { email } })) > 0) throw addressTaken();
+            // The mail to it was answered.
+            return { data: { ...change, emailVerified: true } };
+          },
+        },
+      },
+      account: {
+        create: {
+          async after({ userId }, context) {
+            if (context?.path !== '/set-password') return;
+            mails.passwordChanged(await db.user.findUniqueOrThrow({ where: { id: userId } }));
+          },
+        },
+      },
       session: {
         create: {
           async before({ userId, ...session }) {
@@ -156,7 +221,12 @@ export function createIdentity(
     hooks: {
       before: createAuthMiddleware(async (ctx) => {
         const body = (ctx.body ?? {}) as Record<string, unknown>;
-        await requireAttempts(pool, boundsOf(ctx.path, body, shown().from));
+        await requireAttempts(pool, [...boundsOf(ctx.path, body, shown().from), ...(await factorBounds(ctx))]);
+        if (ctx.path === '/verify-email') {
+          const change = readVerification(ctx.query?.token);
+          // Whether the token is genuine is asked behind this; one that is not was never waited for.
+          if (change?.newEmail && !(await takeChange(db, change.userId, ctx.query?.token as string))) throw linkOver();
+        }
         const { username, name, email } = body;
         if (typeof name === 'string' && (ctx.path === '/update-user' || ctx.path === '/sign-up/email'))
           requireName(name);
@@ -169,6 +239,19 @@ export function createIdentity(
       }),
       after: createAuthMiddleware(async (ctx) => {
         const { returned } = ctx.context;
+        if (ctx.path === '/sign-in/username' && isAPIError(returned) && returned.statusCode === 401)
+          await passwords.pretend();
+        if (ctx.path === '/change-password' && !isAPIError(returned)) {
+          const { user } = returned as { user: { id: string; name: string; email: string } };
+          await endWhatWasBegun(db, user.id);
+          mails.passwordChanged(user);
+        }
+        const change =
+          ctx.path === '/verify-email' && !isAPIError(returned) ? readVerification(ctx.query?.token) : null;
+        if (change?.newEmail) {
+          const { name } = await db.user.findUniqueOrThrow({ where: { id: change.userId } });
+          mails.addressChanged({ name, email: change.email }, change.newEmail);
+        }
         // Nothing of it for scripts: the cookie is what signs in.
         if (typeof returned === 'object' && returned !== null && !isAPIError(returned)) return withoutTokens(returned);
         return undefined;
@@ -199,6 +282,20 @@ export function createIdentity(
   } satisfies BetterAuthOptions;
   const auth = betterAuth(settings);
 
+  async function answer(request: Request, body: Record<string, unknown> | null): Promise<Response> {
+    const path = new URL(request.url).pathname.slice(PATH.length).replace(/\/+$/, '');
+    // Their tokens would stand in addresses, which are logged on the way: pages send them in a body.
+    if (request.method === 'GET' && /^\/(verify-email|reset-password\/.*)$/.test(path)) return nothingHere();
+    if (path === '/verify-email') {
+      const address = new URL(request.url);
+      address.search = new URLSearchParams({ token: typeof body?.token === 'string' ? body.token : '' }).toString();
+      return auth.handler(new Request(address, { headers: request.headers }));
+    }
+    if (!EVEN.includes(path)) return auth.handler(request);
+    const [response] = await Promise.all([auth.handler(request), setTimeout(EVEN_MS)]);
+    return response;
+  }
+
   return {
     cookieName: sessionCookieName(options),
     async handle(request, body, from) {
@@ -208,7 +305,7 @@ export function createIdentity(
         setUp: typeof setUp === 'string' ? setUp : undefined,
         from,
       };
-      const response = await asking.run(about, () => auth.handler(request));
+      const response = await asking.run(about, () => passwords.run(() => answer(request, body)));
       // Whatever it was, it may have changed who may do what: the database's triggers know, others are told.
       if (request.method !== 'GET' && response.ok) changes.announce();
       return response;
@@ -229,6 +326,21 @@ function requireName(name: string): void {
   }
 }
 
+function nothingHere(): Response {
+  return new Response('{"code":"NOT_FOUND","message":"there is nothing at this address"}', {
+    status: 404,
+    headers: { 'content-type': 'application/json' },
+  });
+}
+
+function linkOver(): APIError {
+  return new APIError('UNAUTHORIZED', { code: 'INVALID_TOKEN', message: 'this link was used already, or is over' });
+}
+
+function addressTaken(): APIError {
+  return new APIError('CONFLICT', { code: 'EMAIL_TAKEN', message: 'another account has this address by now' });
+}
+
 function suspended(): APIError {
   return new APIError('FORBIDDEN', {
     code: 'ACCOUNT_SUSPENDED',
@@ -240,8 +352,8 @@ function suspended(): APIError {
  * How often it may be attempted: by account and by address. A pair of both is bounded more closely than either, so that
  * nobody locks a person out from where that person is.
  */
-function boundsOf(path: string, body: Record<string, unknown>, { address }: From): Bound[] {
-  const account = JSON.stringify(body.email ?? body.username ?? '').toLowerCase();
+export function boundsOf(path: string, body: Record<string, unknown>, { address }: From): Bound[] {
+  const account = JSON.stringify(body.email ?? body.newEmail ?? body.username ?? '').toLowerCase();
   const where = address ?? '';
   switch (path) {
     case '/sign-in/email':
@@ -257,10 +369,14 @@ function boundsOf(path: string, body: Record<string, unknown>, { address }: From
       return [{ key: `sign-up from ${where}`, most: 50, seconds: HOUR }];
     case '/request-password-reset':
     case '/send-verification-email':
+    case '/change-email':
       return [
         { key: `mail to ${account}`, most: 5, seconds: HOUR },
         { key: `mail from ${where}`, most: 50, seconds: HOUR },
       ];
+    case '/reset-password':
+    case '/verify-email':
+      return [{ key: `token from ${where}`, most: 100, seconds: 10 * MINUTE }];
     case '/two-factor/verify-totp':
     case '/two-factor/verify-backup-code':
       return [{ key: `second factor from ${where}`, most: 50, seconds: 10 * MINUTE }];

@@ -6,9 +6,10 @@ import type { Bus } from '../../src/bus/bus.ts';
 import { createInProcessBus } from '../../src/bus/in-process.ts';
 import { createPool, type Log } from '../../src/db/pool.ts';
 import { createPrisma } from '../../src/db/prisma.ts';
-import { openHttpServer } from '../../src/http/server.ts';
+import { type HttpOptions, openHttpServer } from '../../src/http/server.ts';
 import { createFeeds } from '../../src/live/feeds.ts';
 import { createRunFeeds } from '../../src/live/watch-runs.ts';
+import type { Mailer } from '../../src/mail/mailer.ts';
 import { type Rhythm, startFolding } from '../../src/metrics/fold/folding.ts';
 import { createPressure, type PressureOptions } from '../../src/metrics/fold/pressure.ts';
 import { createRunPlaces } from '../../src/runs/find.ts';
@@ -47,6 +48,11 @@ export interface AppOptions {
   /** Without it nothing is folded by itself: statements are counted. */
   folding?: Partial<Rhythm>;
   pressure?: Partial<PressureOptions>;
+  /** Closed by whoever made it. */
+  mailer?: Mailer;
+  /** The address by which people reach it, where that is not where it listens. */
+  publicUrl?: string;
+  identity?: Partial<Pick<HttpOptions, 'registration' | 'verifyEmail' | 'secure' | 'authSecret'>>;
 }
 
 /** The longest that a timer takes. */
@@ -73,16 +79,19 @@ export async function startApp(options: AppOptions = {}): Promise<App> {
     allowedOrigins: options.allowedOrigins ?? [],
     sessionDays: 1,
     registration: { mode: 'open' },
+    verifyEmail: false,
     authSecret: AUTH_SECRET,
     metricsToken: 'token-of-the-tests',
     secure: false,
+    ...options.identity,
     ...(options.slowStreamMs === undefined ? {} : { slowStreamMs: options.slowStreamMs }),
     ...(options.socketTurnMs === undefined ? {} : { socketTurnMs: options.socketTurnMs }),
   });
   const url = `http://127.0.0.1:${http.port}`;
   const places = createRunPlaces(db);
-  const parts = { db, pool, bus, changes, places, feeds, runFeeds, folding, pressure, log };
-  const engines: Engines = { ...parts, url: () => url };
+  const mailer = options.mailer ?? null;
+  const parts = { db, pool, bus, changes, places, feeds, runFeeds, folding, pressure, mailer, log };
+  const engines: Engines = { ...parts, url: () => options.publicUrl ?? url };
   const owner = await ensureOwner(db, 'tester');
   const apiKey = await createApiKey(db, owner, 'tests');
   http.serve(engines);
