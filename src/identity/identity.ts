@@ -25,7 +25,7 @@ import { createPasswords } from './passwords.ts';
 import { beginAccount, requireRegistration, type Shown } from './registration.ts';
 import { endWhatWasBegun, expectChange, RESET_MINUTES, takeChange } from './reset.ts';
 import { factorBounds } from './second-factor.ts';
-import { createStore } from './store.ts';
+import { createStore, current } from './store.ts';
 
 export interface IdentityOptions {
   /** The address by which people reach the server. */
@@ -197,7 +197,8 @@ export function createIdentity(
       session: {
         create: {
           async before({ userId, ...session }) {
-            const user = await db.user.findUnique({ where: { id: userId }, select: { suspendedAt: true } });
+            const where = { id: userId };
+            const user = await current(db).user.findUnique({ where, select: { suspendedAt: true } });
             if (user?.suspendedAt) throw suspended();
             return { data: { ...session, userId, token: makeToken('session') } };
           },
