@@ -71,7 +71,7 @@ export type Registration = { mode: 'open' | 'invite' | 'closed' } | { mode: 'dom
 function registration(name: string, options: Options) {
   const found: Variable<Registration | undefined> = {
     ...variable(name, 'text', '', 'open, invite, domain:…, closed', options, () => undefined),
-    defaultText: '`open` on this machine alone, else `invite`',
+    defaultText: '`open` where this machine alone reaches the server, else `invite`',
     parse(value) {
       if (!value) return undefined;
       if (value === 'open' || value === 'invite' || value === 'closed') return { mode: value };
@@ -304,8 +304,7 @@ export function loadConfig(): Config {
 export function parseConfig(environment: Environment): Config {
   const { values, problems } = readVariables(variables, environment);
   const parsed = values as Parsed;
-  const loopback =
-    parsed.host === 'localhost' || parsed.host === '::1' || (isIP(parsed.host) === 4 && parsed.host.startsWith('127.'));
+  const loopback = isLoopback(parsed.host);
   // Not said of a host or an address that are wrong anyway.
   if (parsed.host && !loopback && !parsed.publicUrl && 'publicUrl' in values)
     problems.push(
@@ -321,7 +320,7 @@ export function parseConfig(environment: Environment): Config {
   return {
     ...parsed,
     loopback,
-    registration: registration ?? { mode: loopback ? 'open' : 'invite' },
+    registration: registration ?? { mode: loopback && isHere(parsed.publicUrl) ? 'open' : 'invite' },
     // In .env no shell puts the home in.
     dataDir: resolve(parsed.dataDir.replace(/^~(?=\/|$)/, () => home)),
     credentialsPath: join(environment.XDG_CONFIG_HOME || join(home, '.config'), 'runtide', 'credentials.json'),
@@ -329,6 +328,15 @@ export function parseConfig(environment: Environment): Config {
     testRhythm: JSON.parse(environment.RUNTIDE_TEST_RHYTHM || '{}') as Record<string, number>,
     unknownNames: unknownNames(environment),
   };
+}
+
+function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'));
+}
+
+/** A proxy on this machine opens a server to others that listens for itself alone. */
+function isHere(publicUrl: string | undefined): boolean {
+  return publicUrl === undefined || isLoopback(new URL(publicUrl).hostname.replace(/^\[|\]$/g, ''));
 }
 
 /** What the clients and the tests read, which may stand in the same environment. */

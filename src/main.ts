@@ -1,5 +1,6 @@
 // The composition root: configuration → engines → server, and a clean stop. The commands besides `serve` are for the
-// person at the machine: `migrate [--status]`, `open` (a sign-in link), `key` (an API key).
+// person at the machine: `migrate [--status]`, `open` (a link that signs in, or makes the first account),
+// `key` (an API key).
 import { join } from 'node:path';
 import pino from 'pino';
 import { createAccessChanges } from './access/changes.ts';

@@ -217,6 +217,18 @@ test('whoever listens beyond this machine must say by which address', () => {
     expect(parseConfig({ RUNTIDE_HOST: host }).loopback).toBe(true);
 });
 
+test('who may register is whoever reaches a server of this machine alone, and else whoever is invited', () => {
+  const modeOf = (environment: Record<string, string>) => parseConfig(environment).registration.mode;
+  const lan = { RUNTIDE_HOST: '192.168.1.7', RUNTIDE_PUBLIC_URL: 'http://192.168.1.7:4000' };
+  expect(
+    [{}, { RUNTIDE_PUBLIC_URL: 'http://localhost:4001' }, { RUNTIDE_PUBLIC_URL: 'http://[::1]:4001' }].map(modeOf),
+  ).toEqual(['open', 'open', 'open']);
+  expect(modeOf(lan)).toBe('invite');
+  // Behind a proxy that runs beside it.
+  expect(modeOf({ RUNTIDE_PUBLIC_URL: 'https://runs.example.org' })).toBe('invite');
+  expect(modeOf({ ...lan, RUNTIDE_REGISTRATION: 'open' })).toBe('open');
+});
+
 test('verifying addresses takes somebody who sends mail', () => {
   for (const [name, value, why] of [
     ['RUNTIDE_VERIFY_EMAIL', 'true', 'RUNTIDE_VERIFY_EMAIL is true'],
