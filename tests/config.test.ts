@@ -220,9 +220,9 @@ test('whoever listens beyond this machine must say by which address', () => {
 test('who may register is whoever reaches a server of this machine alone, and else whoever is invited', () => {
   const modeOf = (environment: Record<string, string>) => parseConfig(environment).registration.mode;
   const lan = { RUNTIDE_HOST: '192.168.1.7', RUNTIDE_PUBLIC_URL: 'http://192.168.1.7:4000' };
-  expect(
-    [{}, { RUNTIDE_PUBLIC_URL: 'http://localhost:4001' }, { RUNTIDE_PUBLIC_URL: 'http://[::1]:4001' }].map(modeOf),
-  ).toEqual(['open', 'open', 'open']);
+  expect(modeOf({})).toBe('open');
+  for (const here of ['http://localhost:4001', 'http://127.0.0.1', 'http://[::1]:4001'])
+    expect(modeOf({ RUNTIDE_PUBLIC_URL: here })).toBe('open');
   expect(modeOf(lan)).toBe('invite');
   // Behind a proxy that runs beside it.
   expect(modeOf({ RUNTIDE_PUBLIC_URL: 'https://runs.example.org' })).toBe('invite');
