@@ -119,6 +119,8 @@ export function createIdentity(
       ipAddress: { ipAddressHeaders: [ADDRESS_HEADER] },
       // The edge takes JSON from our own pages alone, whether there is a cookie or not.
       disableCSRFCheck: true,
+      // Said, since it would be otherwise in tests: where somebody is sent on to is ours.
+      disableOriginCheck: false,
     },
     session: {
       fields: { token: 'tokenHash' },
@@ -222,18 +224,20 @@ export function createIdentity(
     hooks: {
       before: createAuthMiddleware(async (ctx) => {
         const body = (ctx.body ?? {}) as Record<string, unknown>;
-        await requireAttempts(pool, [...boundsOf(ctx.path, body, shown().from), ...(await factorBounds(ctx))]);
+        await requireAttempts(pool, [...boundsOf(ctx.path, body, shown().from), ...(await factorBounds(pool, ctx))]);
         if (ctx.path === '/verify-email') {
           const change = readVerification(ctx.query?.token);
           // Whether the token is genuine is asked behind this; one that is not was never waited for.
           if (change?.newEmail && !(await takeChange(db, change.userId, ctx.query?.token as string))) throw linkOver();
         }
-        const { username, name, email } = body;
-        if (typeof name === 'string' && (ctx.path === '/update-user' || ctx.path === '/sign-up/email'))
+        const { username, name, email, image } = body;
+        if (ctx.path === '/update-user' || (ctx.path === '/sign-up/email' && typeof name === 'string'))
           requireName(name);
-        if (ctx.path !== '/sign-up/email') return undefined;
-        if (typeof username !== 'string')
+        requireImage(image);
+        const takesUsername = ctx.path === '/sign-up/email' || (ctx.path === '/update-user' && username !== undefined);
+        if (takesUsername && typeof username !== 'string')
           throw new APIError('BAD_REQUEST', { code: 'USERNAME_MISSING', message: 'username must be given' });
+        if (ctx.path !== '/sign-up/email') return undefined;
         if (typeof email === 'string')
           await requireRegistration(db, registration, { email, emailVerified: provesAddress }, shown());
         return { context: { body: { ...body, name: typeof name === 'string' && name !== '' ? name : username } } };
@@ -319,12 +323,21 @@ export const ADDRESS_HEADER = 'x-runtide-address';
 
 const NOWHERE: From = { address: null, userAgent: null };
 
-function requireName(name: string): void {
+function requireName(name: unknown): void {
+  if (name === undefined) return;
   try {
+    if (typeof name !== 'string') throw new Error('name must be a string');
     checkName(name, 'name');
   } catch (error) {
     throw new APIError('BAD_REQUEST', { code: 'INVALID_NAME', message: (error as Error).message });
   }
+}
+
+/** What pages may show. */
+function requireImage(image: unknown): void {
+  if (image == null) return;
+  if (typeof image !== 'string' || image.length > 2_000 || !/^https:\/\/[\x21-\x7e]+$/.test(image))
+    throw new APIError('BAD_REQUEST', { code: 'INVALID_IMAGE', message: 'image must be an https:// address' });
 }
 
 function nothingHere(): Response {
@@ -350,8 +363,8 @@ function suspended(): APIError {
 }
 
 /**
- * How often it may be attempted: by account and by address. A pair of both is bounded more closely than either, so that
- * nobody locks a person out from where that person is.
+ * How often it may be attempted: by account and by address. A pair of both is bounded more closely than either, and what
+ * one bound refuses does not count for those after it: nobody locks a person out by guessing on from one address.
  */
 export function boundsOf(path: string, body: Record<string, unknown>, { address }: From): Bound[] {
   const account = JSON.stringify(body.email ?? body.newEmail ?? body.username ?? '').toLowerCase();
@@ -361,8 +374,8 @@ export function boundsOf(path: string, body: Record<string, unknown>, { address 
     case '/sign-in/username':
       return [
         { key: `sign-in ${account} from ${where}`, most: 10, seconds: 10 * MINUTE },
-        { key: `sign-in ${account}`, most: 50, seconds: 10 * MINUTE },
         { key: `sign-in from ${where}`, most: 100, seconds: 10 * MINUTE },
+        { key: `sign-in ${account}`, most: 50, seconds: 10 * MINUTE },
       ];
     case '/sign-in-link':
       return [{ key: `link from ${where}`, most: 100, seconds: 10 * MINUTE }];
@@ -378,6 +391,13 @@ export function boundsOf(path: string, body: Record<string, unknown>, { address 
     case '/reset-password':
     case '/verify-email':
       return [{ key: `token from ${where}`, most: 100, seconds: 10 * MINUTE }];
+    case '/change-password':
+    case '/two-factor/enable':
+    case '/two-factor/disable':
+    case '/two-factor/get-totp-uri':
+    case '/two-factor/generate-backup-codes':
+      // They ask for the password again, which a stolen session does not know.
+      return [{ key: `password from ${where}`, most: 50, seconds: 10 * MINUTE }];
     case '/two-factor/verify-totp':
     case '/two-factor/verify-backup-code':
       return [{ key: `second factor from ${where}`, most: 50, seconds: 10 * MINUTE }];
@@ -386,15 +406,17 @@ export function boundsOf(path: string, body: Record<string, unknown>, { address 
   }
 }
 
-async function requireAttempts(pool: pg.Pool, bounds: readonly Bound[]): Promise<void> {
-  if (bounds.length === 0) return;
-  const seconds = await countAttempt(pool, bounds);
-  if (seconds > 0)
+/** One after the other, see boundsOf. */
+export async function requireAttempts(pool: pg.Pool, bounds: readonly Bound[]): Promise<void> {
+  for (const bound of bounds) {
+    const seconds = await countAttempt(pool, [bound]);
+    if (seconds === 0) continue;
     throw new APIError(
       'TOO_MANY_REQUESTS',
       { code: 'RATE_LIMITED', message: `too many attempts: wait ${seconds} s`, retryAfterMs: seconds * 1_000 },
       { 'retry-after': String(seconds) },
     );
+  }
 }
 
 /** A session's token leaves the server in its cookie alone. */
