@@ -173,7 +173,8 @@ test('what other sites send, or a form, is refused, and changes nothing', async 
         expect.toBeOneOf([400, 403]),
         undefined,
       ]);
-      if (headers.origin) expect(answer.headers['access-control-allow-origin']).toBeUndefined();
+      // No page elsewhere reads it either.
+      expect(answer.headers['access-control-allow-origin']).toBeUndefined();
     }
     const read = await send(app.url, `/api/auth${path}?${new URLSearchParams(body as Record<string, string>)}`, {
       headers: { cookie: session.cookie },
@@ -220,13 +221,12 @@ test('nobody is sent elsewhere', async () => {
     ] as const) {
       await app.engines.pool.query('DELETE FROM attempts');
       const answer = await post(app, path, body);
-      const to = [answer.headers.get('location'), answer.body.url].filter((one) => one != null);
-      expect([path, url, to.filter((one) => new URL(String(one), app.url).origin !== app.url)]).toEqual([
-        path,
-        url,
-        [],
-      ]);
-      if (!url.includes('%')) expect([path, url, answer.status]).toEqual([path, url, 403]);
+      const to = [answer.headers.get('location'), answer.body.url].filter((one) => typeof one === 'string');
+      const strange = to.filter((one) => new URL(one, app.url).origin !== app.url);
+      expect([path, url, strange]).toEqual([path, url, []]);
+      // Escapes are no way out: browsers do not undo them where they look for the host.
+      const mayPass = url.includes('%');
+      expect([path, url, answer.status === 403 || mayPass]).toEqual([path, url, true]);
     }
   const { status, body } = await post(app, '/sign-in/email', { email, password, callbackURL: '/app/runs' });
   expect([status, body.url]).toEqual([200, '/app/runs']);

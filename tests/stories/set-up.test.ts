@@ -8,6 +8,7 @@ import { post } from '../support/identity.ts';
 import { silentLog } from '../support/log.ts';
 import { mustAs } from '../support/people.ts';
 import { freePort } from '../support/port.ts';
+import { startSmtp } from '../support/smtp.ts';
 import { makeHome, removeHome, startServerProcess } from '../support/server-process.ts';
 
 const stops: (() => Promise<unknown>)[] = [];
@@ -95,4 +96,23 @@ test('the link that it prints makes the first account, once, and nothing stood o
   const again = await startServerProcess({ home, env });
   stops.push(() => again.end());
   expect(again.output()).not.toContain('rtl_');
+});
+
+test('a server that was told of an SMTP server sends mail by it, from its own address, and stops in time', async () => {
+  const { home, env } = await place();
+  await using smtp = await startSmtp();
+  const more = { RUNTIDE_SMTP_URL: smtp.url, RUNTIDE_VERIFY_EMAIL: 'true', RUNTIDE_REGISTRATION: 'open' };
+  const server = await startServerProcess({ home, env: { ...env, ...more } });
+  stops.push(() => server.end());
+  const [, setUp] = /set-up#(\S+)/.exec(server.output()) ?? [];
+  const first = { username: 'ada', email: 'ada@example.org', password: 'correct horse' };
+  expect((await post(server, '/sign-up/email', { ...first, setUp })).status).toBe(200);
+  const mail = await smtp.take(first.email, /^Confirm your address/);
+  expect([mail.from, mail.text.includes(`${server.url}/app/verify-email#`)]).toEqual(['runtide@127.0.0.1', true]);
+  expect((await post(server, '/sign-in/email', first)).body.code).toBe('EMAIL_NOT_VERIFIED');
+  const token = await smtp.takeToken(first.email, /^Confirm your address/);
+  expect((await post(server, '/verify-email', { token })).status).toBe(200);
+  expect((await post(server, '/sign-in/email', first)).status).toBe(200);
+  expect(server.output()).not.toContain(token);
+  expect(await server.end()).toBe(0);
 });
