@@ -68,12 +68,17 @@ function url(name: string, protocols: string[], options: Options & { origin?: bo
   return found;
 }
 
+/** With a password in it: never shown. */
+function secretUrl(...options: Parameters<typeof url>): Variable<string | undefined> {
+  return { ...url(...options), secret: true };
+}
+
 export type Registration = { mode: 'open' | 'invite' | 'closed' } | { mode: 'domain'; domains: string[] };
 
 function registration(name: string, options: Options) {
   const found: Variable<Registration | undefined> = {
     ...variable(name, 'text', '', 'open, invite, domain:…, closed', options, () => undefined),
-    defaultText: '`open` on this machine alone, else `invite`',
+    defaultText: '`open` where this machine alone reaches the server, else `invite`',
     parse(value) {
       if (!value) return undefined;
       if (value === 'open' || value === 'invite' || value === 'closed') return { mode: value };
@@ -225,6 +230,24 @@ function secret(name: string, options: Options & { minLength: number }) {
   return found;
 }
 
+/** `ada@example.org` or `Ada Lovelace <ada@example.org>`. */
+function mailbox(name: string, options: Options & { defaultText: string }) {
+  const found: Variable<string | undefined> = {
+    ...variable(name, 'address', '', '', options, () => undefined),
+    defaultText: options.defaultText,
+    parse(value) {
+      if (!value) return undefined;
+      if (
+        !/^(?:[^<>"@,;:\p{Cc}]{1,100} )?<?[\w.+-]{1,64}@[\w.-]{1,190}>?$/u.test(value) ||
+        value.includes('<') !== value.endsWith('>')
+      )
+        throw new Error('expected an address such as runtide@example.org, or Runtide <runtide@example.org>');
+      return value;
+    },
+  };
+  return found;
+}
+
 function variable<Value>(
   name: string,
   type: string,
@@ -326,6 +349,18 @@ export const variables = {
   registration: registration('RUNTIDE_REGISTRATION', {
     description:
       'Who may make an account: `open` (anybody), `invite` (whoever has an invitation), `domain:example.org,example.com` (verified addresses there, or an invitation), `closed`.',
+  }),
+  verifyEmail: flag('RUNTIDE_VERIFY_EMAIL', {
+    description: 'Whether an account has to answer a mail before its first sign-in. Needs `RUNTIDE_SMTP_URL`.',
+  }),
+  smtpUrl: secretUrl('RUNTIDE_SMTP_URL', ['smtp:', 'smtps:'], {
+    defaultText: 'no mail is sent',
+    description:
+      'The server that takes mail: `smtp://user:password@mail.example.org:587`, or `smtps://` for TLS from the start. A password goes over TLS alone, unless the address ends in `?requireTLS=false`. Without it, whoever administers the server hands links on.',
+  }),
+  mailFrom: mailbox('RUNTIDE_MAIL_FROM', {
+    defaultText: '`Runtide <runtide@…>` with the host of the public address',
+    description: 'Whom the mails of this server are from.',
   }),
   authSecret: secret('RUNTIDE_AUTH_SECRET', {
     minLength: 32,
@@ -469,21 +504,25 @@ export function loadConfig(): Config {
 export function parseConfig(environment: Environment): Config {
   const { values, problems } = readVariables(variables, environment);
   const parsed = values as Parsed;
-  const loopback =
-    parsed.host === 'localhost' || parsed.host === '::1' || (isIP(parsed.host) === 4 && parsed.host.startsWith('127.'));
+  const loopback = isLoopback(parsed.host);
   // Not said of a host or an address that are wrong anyway.
   if (parsed.host && !loopback && !parsed.publicUrl && 'publicUrl' in values)
     problems.push(
       `RUNTIDE_PUBLIC_URL: needed because RUNTIDE_HOST is ${parsed.host}: the address by which people reach the server, such as https://runs.example.org`,
     );
   problems.push(...missingHalves(environment, values));
+  const { registration, verifyEmail, smtpUrl } = parsed;
+  if (!smtpUrl && 'smtpUrl' in values && (verifyEmail || registration?.mode === 'domain'))
+    problems.push(
+      `RUNTIDE_SMTP_URL: needed because ${verifyEmail ? 'RUNTIDE_VERIFY_EMAIL is true' : 'RUNTIDE_REGISTRATION names domains'}: addresses are verified by mail`,
+    );
   if (problems.length > 0) throw new ConfigError(problems);
   const home = environment.HOME || homedir();
   return {
     ...parsed,
     loopback,
     providers: providersOf(parsed),
-    registration: parsed.registration ?? { mode: loopback ? 'open' : 'invite' },
+    registration: registration ?? { mode: loopback && isHere(parsed.publicUrl) ? 'open' : 'invite' },
     // In .env no shell puts the home in.
     dataDir: resolve(parsed.dataDir.replace(/^~(?=\/|$)/, () => home)),
     credentialsPath: join(environment.XDG_CONFIG_HOME || join(home, '.config'), 'runtide', 'credentials.json'),
@@ -525,6 +564,15 @@ function providersOf(parsed: Parsed): Providers {
     google: client(parsed.googleClientId, parsed.googleClientSecret),
     github: client(parsed.githubClientId, parsed.githubClientSecret),
   };
+}
+
+function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'));
+}
+
+/** A proxy on this machine opens a server to others that listens for itself alone. */
+function isHere(publicUrl: string | undefined): boolean {
+  return publicUrl === undefined || isLoopback(new URL(publicUrl).hostname.replace(/^\[|\]$/g, ''));
 }
 
 /** What the clients and the tests read, which may stand in the same environment. */

@@ -1,5 +1,6 @@
 // The composition root: configuration → engines → server, and a clean stop. The commands besides `serve` are for the
-// person at the machine: `migrate [--status]`, `open` (a sign-in link), `key` (an API key).
+// person at the machine: `migrate [--status]`, `open` (a link that signs in, or makes the first account),
+// `key` (an API key).
 import { join } from 'node:path';
 import pino from 'pino';
 import { type Budget, createBudget } from './access/budget.ts';
@@ -27,6 +28,7 @@ import { startFolding } from './metrics/fold/folding.ts';
 import { createPressure } from './metrics/fold/pressure.ts';
 import { createFeeds } from './live/feeds.ts';
 import { createRunFeeds } from './live/watch-runs.ts';
+import { createMailer } from './mail/mailer.ts';
 import { createRunPlaces } from './runs/find.ts';
 import { version } from './version.ts';
 import { createPurge } from './workspaces/purge.ts';
@@ -116,6 +118,9 @@ async function serve(config: Config): Promise<void> {
     stops.push(() => tokens.close());
     stops.push(() => feeds.close());
     stops.push(() => runFeeds.close());
+    const mailFrom = config.mailFrom ?? `Runtide <runtide@${new URL(url(http.port)).hostname}>`;
+    const mailer = config.smtpUrl ? createMailer({ url: config.smtpUrl, from: mailFrom, log }) : null;
+    stops.push(() => mailer?.close());
     const purge = createPurge({ pool, log, auditDays: config.auditDays });
     stops.push(() => purge.close());
     // The server stops before what it stands on.
@@ -137,6 +142,7 @@ async function serve(config: Config): Promise<void> {
       runFeeds,
       folding,
       pressure,
+      mailer,
       log,
       url: address,
       publicProjects,

@@ -34,6 +34,9 @@ test('with nothing set the server is for this machine alone', () => {
     dataDir: join(process.cwd(), '.runtide'),
     authSecret: undefined,
     registration: { mode: 'open' },
+    verifyEmail: false,
+    smtpUrl: undefined,
+    mailFrom: undefined,
     databaseUrl: undefined,
     databasePoolSize: 10,
     tailLimitMb: 1024,
@@ -138,7 +141,20 @@ const accepted: Record<keyof typeof variables, [string, unknown][]> = {
     ['open', { mode: 'open' }],
     ['invite', { mode: 'invite' }],
     ['closed', { mode: 'closed' }],
+    // Takes RUNTIDE_SMTP_URL as well.
     ['domain:Example.org, lab.example.com', { mode: 'domain', domains: ['example.org', 'lab.example.com'] }],
+  ],
+  verifyEmail: [
+    ['true', true],
+    ['false', false],
+  ],
+  smtpUrl: [
+    ['smtp://ada:pw@mail.example.org:587', 'smtp://ada:pw@mail.example.org:587'],
+    ['smtps://mail.example.org', 'smtps://mail.example.org'],
+  ],
+  mailFrom: [
+    ['runs@example.org', 'runs@example.org'],
+    ['Runs of the lab <runs@example.org>', 'Runs of the lab <runs@example.org>'],
   ],
   authSecret: [['n8Xw_2pQ-rT5vZ1k-n8Xw_2pQ-rT5vZ1k', 'n8Xw_2pQ-rT5vZ1k-n8Xw_2pQ-rT5vZ1k']],
   sessionDays: [
@@ -213,6 +229,9 @@ const refused: Record<keyof typeof variables, string[]> = {
   tokenSeconds: ['59', '3601', '1h'],
   auditDays: ['89', '36501', 'ever'],
   registration: ['anybody', 'domain:', 'domain:example', 'domain:a b.org', 'OPEN'],
+  verifyEmail: ['yes', '1'],
+  smtpUrl: ['mail.example.org:587', 'http://mail.example.org'],
+  mailFrom: ['runs', 'runs@', 'a@b, c@d', 'Runs <runs@example.org', 'runs@example.org>', 'Runs\nBcc: x <a@b.org>'],
   authSecret: ['short', 'change-me-change-me-change-me-change-me'],
   sessionDays: ['0', '366'],
   oidcIssuer: [
@@ -254,9 +273,15 @@ const refused: Record<keyof typeof variables, string[]> = {
 /** What is worth nothing alone, with what it needs. */
 function whole(key: keyof typeof variables, environment: Record<string, string>): Record<string, string> {
   const about = /^(?:oidc|google|github)/.exec(key)?.[0].toUpperCase();
-  if (about === undefined) return environment;
+  const mail: Record<string, string> = key === 'smtpUrl' ? {} : { RUNTIDE_SMTP_URL: 'smtp://mail.example.org' };
+  if (about === undefined) return { ...mail, ...environment };
   const client = { [`RUNTIDE_${about}_CLIENT_ID`]: 'id', [`RUNTIDE_${about}_CLIENT_SECRET`]: 'secret' };
-  return { ...client, ...(about === 'OIDC' ? { RUNTIDE_OIDC_ISSUER: 'https://id.example.org' } : {}), ...environment };
+  return {
+    ...mail,
+    ...client,
+    ...(about === 'OIDC' ? { RUNTIDE_OIDC_ISSUER: 'https://id.example.org' } : {}),
+    ...environment,
+  };
 }
 
 test.for(Object.keys(variables) as (keyof typeof variables)[])('%s takes what it should, and nothing else', (key) => {
@@ -310,11 +335,13 @@ test('all that is wrong is said at once, without secrets', () => {
     RUNTIDE_LOG_LEVEL: 'loud',
     RUNTIDE_HOST: '0.0.0.0',
     RUNTIDE_METRICS_TOKEN: 'hunter2',
+    RUNTIDE_SMTP_URL: 'mail://ada:hunter2@mail.example.org',
     DATABASE_URL: 'mysql://ada:hunter2@db/runs',
   });
   expect(problems).toEqual([
     'RUNTIDE_PORT: expected an integer from 0 to 65535 (it is "70000")',
     'DATABASE_URL: expected postgres://… or postgresql://… (it is "…@db/runs")',
+    'RUNTIDE_SMTP_URL: expected smtp://… or smtps://…',
     'RUNTIDE_METRICS_TOKEN: expected at least 16 characters',
     'RUNTIDE_LOG_LEVEL: expected one of debug, info, warn, error, silent (it is "loud")',
     'RUNTIDE_PUBLIC_URL: needed because RUNTIDE_HOST is 0.0.0.0: the address by which people reach the server, such as https://runs.example.org',
@@ -332,6 +359,30 @@ test('whoever listens beyond this machine must say by which address', () => {
   }
   for (const host of ['localhost', '127.0.0.1', '127.8.8.8', '::1'])
     expect(parseConfig({ RUNTIDE_HOST: host }).loopback).toBe(true);
+});
+
+test('who may register is whoever reaches a server of this machine alone, and else whoever is invited', () => {
+  const modeOf = (environment: Record<string, string>) => parseConfig(environment).registration.mode;
+  const lan = { RUNTIDE_HOST: '192.168.1.7', RUNTIDE_PUBLIC_URL: 'http://192.168.1.7:4000' };
+  expect(modeOf({})).toBe('open');
+  for (const here of ['http://localhost:4001', 'http://127.0.0.1', 'http://[::1]:4001'])
+    expect(modeOf({ RUNTIDE_PUBLIC_URL: here })).toBe('open');
+  expect(modeOf(lan)).toBe('invite');
+  // Behind a proxy that runs beside it.
+  expect(modeOf({ RUNTIDE_PUBLIC_URL: 'https://runs.example.org' })).toBe('invite');
+  expect(modeOf({ ...lan, RUNTIDE_REGISTRATION: 'open' })).toBe('open');
+});
+
+test('verifying addresses takes somebody who sends mail', () => {
+  for (const [name, value, why] of [
+    ['RUNTIDE_VERIFY_EMAIL', 'true', 'RUNTIDE_VERIFY_EMAIL is true'],
+    ['RUNTIDE_REGISTRATION', 'domain:example.org', 'RUNTIDE_REGISTRATION names domains'],
+  ] as const) {
+    expect(problemsOf({ [name]: value })).toEqual([expect.stringContaining(`RUNTIDE_SMTP_URL: needed because ${why}`)]);
+    expect(problemsOf({ [name]: value, RUNTIDE_SMTP_URL: 'smtp://mail.example.org' })).toEqual([]);
+    // One mistake is told once.
+    expect(problemsOf({ [name]: value, RUNTIDE_SMTP_URL: 'mail' })).toHaveLength(1);
+  }
 });
 
 test('a value can stand in a file, and another tracker’s name for it is read where ours is not set', async () => {

@@ -7,7 +7,7 @@ import { parseAst } from 'vitest/node';
 const layers = [
   ['generated', 'errors.ts', 'version.ts'],
   ['config.ts'],
-  ['db', 'bus', 'objects'],
+  ['db', 'bus', 'objects', 'mail'],
   ['access', 'identity', 'runs', 'workspaces', 'metrics', 'live', 'media', 'artifacts', 'console'],
   ['schema', 'http', 'rest'],
   ['main.ts'],

@@ -66,6 +66,7 @@ const http = await openHttpServer({
   allowedOrigins: [],
   sessionDays: 1,
   registration: { mode: 'open' },
+  verifyEmail: false,
   authSecret,
   metricsToken: 'none',
   secure: false,
@@ -73,7 +74,7 @@ const http = await openHttpServer({
 const url = `http://127.0.0.1:${http.port}`;
 const places = createRunPlaces(db);
 const tokens = createTokens({ db, changes }, { secret: authSecret, issuer: () => url, mostSeconds: 3_600 });
-const parts = { db, pool, bus, changes, budget, tokens, places, feeds, runFeeds, folding, pressure, log };
+const parts = { db, pool, bus, changes, budget, tokens, places, feeds, runFeeds, folding, pressure, mailer: null, log };
 http.serve({ ...parts, url: () => url, publicProjects: false });
 const owner = await ensureOwner(db, 'bench');
 const apiKeys: string[] = [];

@@ -8,6 +8,7 @@ import type { Access, From } from './access.ts';
 
 export type AuditAction =
   | 'account.create'
+  | 'account.resetLink'
   | 'session.create'
   | 'session.delete'
   | 'workspace.create'

@@ -36,6 +36,8 @@ export interface HttpOptions {
   providers?: Providers;
   /** Elsewhere than where they are. */
   providerAddresses?: ProviderAddresses;
+  /** An address is verified by mail before the first sign-in. */
+  verifyEmail: boolean;
   /** Signs cookies, encrypts second factors and signing keys. */
   authSecret: string;
   metricsToken: string;

@@ -2,6 +2,7 @@
 // adds is who may register, how often something is attempted, and what the audit log says.
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { hash } from 'node:crypto';
+import { setTimeout } from 'node:timers/promises';
 import { betterAuth, type BetterAuthOptions } from 'better-auth';
 import { APIError, createAuthMiddleware, getOAuthState, isAPIError } from 'better-auth/api';
 import { twoFactor, username } from 'better-auth/plugins';
@@ -15,12 +16,17 @@ import type { Providers, Registration } from '../config.ts';
 import type { Log } from '../db/pool.ts';
 import type { Db } from '../db/prisma.ts';
 import { checkName } from '../runs/text.ts';
+import type { Mailer } from '../mail/mailer.ts';
 import { applyGroups } from '../workspaces/managed-members.ts';
 import { type Bound, countAttempt } from './attempts.ts';
 import { linksPlugin } from './links.ts';
+import { createIdentityMails, readVerification, VERIFY_HOURS } from './mails.ts';
+import { createPasswords } from './passwords.ts';
 import { isMapped, type Known, type ProviderAddresses, providerRequest, providersPlugin } from './providers.ts';
 import { beginAccount, requireRegistration, type Shown } from './registration.ts';
-import { createStore } from './store.ts';
+import { endWhatWasBegun, expectChange, RESET_MINUTES, takeChange } from './reset.ts';
+import { factorBounds } from './second-factor.ts';
+import { createStore, current } from './store.ts';
 import { isUsername, USERNAME_LENGTHS } from './usernames.ts';
 
 export interface IdentityOptions {
@@ -35,6 +41,8 @@ export interface IdentityOptions {
   registration: Registration;
   providers: Providers;
   providerAddresses?: ProviderAddresses;
+  /** An address is verified by mail before the first sign-in. */
+  verifyEmail: boolean;
 }
 
 export interface Identity {
@@ -47,6 +55,9 @@ export interface Identity {
 const PATH = '/api/auth';
 const PASSWORD_LENGTH = 8;
 const MINUTE = 60;
+/** What writes for an account that there is, and not for another, answers after the same time. */
+const EVEN = ['/request-password-reset', '/change-email'];
+const EVEN_MS = 300;
 const HOUR = 3_600;
 /** What better-auth would let anybody ask who has an account, that is someone else's here or nobody's. */
 const CLOSED = [
@@ -73,13 +84,21 @@ function cookiePrefix(secret: string): string {
 }
 
 export function createIdentity(
-  { db, pool, changes, log }: { db: Db; pool: pg.Pool; changes: AccessChanges; log: Log },
+  {
+    db,
+    pool,
+    changes,
+    mailer,
+    log,
+  }: { db: Db; pool: pg.Pool; changes: AccessChanges; mailer: Mailer | null; log: Log },
   options: IdentityOptions,
 ): Identity {
   const asking = new AsyncLocalStorage<Shown>();
   const shown = () => asking.getStore() ?? { invitation: undefined, setUp: undefined, from: NOWHERE };
   const { registration, providers } = options;
-  const provesAddress = registration.mode === 'domain';
+  const provesAddress = registration.mode === 'domain' || options.verifyEmail;
+  const mails = createIdentityMails({ pool, mailer, log }, options.url);
+  const passwords = createPasswords();
 
   const settings = {
     appName: 'Runtide',
@@ -103,10 +122,10 @@ export function createIdentity(
       defaultCookieAttributes: { httpOnly: true, sameSite: 'lax', path: '/' },
       // The edge says it (src/http/identity.ts), whatever the client says.
       ipAddress: { ipAddressHeaders: [ADDRESS_HEADER] },
-      // Also in tests, where its own default is to look at no address that people are sent to.
-      disableOriginCheck: false,
       // The edge takes JSON from our own pages alone, whether there is a cookie or not.
       disableCSRFCheck: true,
+      // Said, since it would be otherwise in tests: where somebody is sent on to is ours.
+      disableOriginCheck: false,
     },
     session: {
       fields: { token: 'tokenHash' },
@@ -119,7 +138,8 @@ export function createIdentity(
         suspendedAt: { type: 'date', required: false, input: false, returned: false },
         isAdmin: { type: 'boolean', required: false, input: false },
       },
-      changeEmail: { enabled: true, updateEmailWithoutVerification: !provesAddress },
+      // With mail, an address is one's own only when the mail to it was answered.
+      changeEmail: { enabled: true, updateEmailWithoutVerification: !mails.areSent },
       async validateUserInfo({ user, source }) {
         if (source.method === 'email-password') return undefined;
         if (!source.oauth) return { error: 'REGISTRATION_REFUSED', errorDescription: 'there is no such way in' };
@@ -140,7 +160,33 @@ export function createIdentity(
       minPasswordLength: PASSWORD_LENGTH,
       requireEmailVerification: provesAddress,
       revokeSessionsOnPasswordReset: true,
-      onPasswordReset: ({ user }) => unlinkUnvouched(db, user),
+      resetPasswordTokenExpiresIn: RESET_MINUTES * MINUTE,
+      password: passwords,
+      // Nothing here waits for the mail.
+      async sendResetPassword({ user, token }) {
+        mails.resetPassword(user, token);
+      },
+      async onPasswordReset({ user }) {
+        await unlinkUnvouched(db, user);
+        await endWhatWasBegun(db, user.id);
+        mails.passwordChanged(user);
+      },
+      async onExistingUserSignUp({ user }) {
+        mails.accountExists(user);
+      },
+    },
+    emailVerification: {
+      expiresIn: VERIFY_HOURS * HOUR,
+      sendOnSignUp: mails.areSent,
+      sendOnSignIn: provesAddress,
+      async sendVerificationEmail({ user, token }) {
+        if (readVerification(token)?.newEmail == null) {
+          mails.verifyAddress(user, token);
+          return;
+        }
+        await expectChange(db, user.id, token, VERIFY_HOURS);
+        mails.confirmAddress(user, token);
+      },
     },
     account: {
       // Nothing of a sign-in that has only begun is kept here: what it needs to go on is in the browser, encrypted.
@@ -150,18 +196,34 @@ export function createIdentity(
       accountLinking: { trustedProviders: [], requireLocalEmailVerified: true },
     },
     databaseHooks: {
+      user: {
+        update: {
+          async before(change, context) {
+            const { email } = change;
+            if (context?.path !== '/verify-email' || typeof email !== 'string') return undefined;
+            if ((await db.user.count({ where: { email } })) > 0) throw addressTaken();
+            // The mail to it was answered.
+            return { data: { ...change, emailVerified: true } };
+          },
+        },
+      },
       account: {
         create: {
           // Who somebody is at a provider is all that is needed of it: its tokens would open what is theirs there.
           before: async (account) => ({
             data: { ...account, accessToken: null, refreshToken: null, idToken: null },
           }),
+          async after({ userId }, context) {
+            if (context?.path !== '/set-password') return;
+            mails.passwordChanged(await db.user.findUniqueOrThrow({ where: { id: userId } }));
+          },
         },
       },
       session: {
         create: {
           async before({ userId, ...session }) {
-            const user = await db.user.findUnique({ where: { id: userId }, select: { suspendedAt: true } });
+            const where = { id: userId };
+            const user = await current(db).user.findUnique({ where, select: { suspendedAt: true } });
             if (user?.suspendedAt) throw suspended();
             const { provider, from } = shown();
             if (providers.oidc && provider?.id === 'oidc' && provider.groups) {
@@ -193,21 +255,41 @@ export function createIdentity(
     hooks: {
       before: createAuthMiddleware(async (ctx) => {
         const body = (ctx.body ?? {}) as Record<string, unknown>;
-        await requireAttempts(pool, boundsOf(ctx.path, body, shown().from));
-        const { username, name, email } = body;
-        if (typeof name === 'string' && (ctx.path === '/update-user' || ctx.path === '/sign-up/email'))
+        await requireAttempts(pool, [...boundsOf(ctx.path, body, shown().from), ...(await factorBounds(pool, ctx))]);
+        if (ctx.path === '/verify-email') {
+          const change = readVerification(ctx.query?.token);
+          // Whether the token is genuine is asked behind this; one that is not was never waited for.
+          if (change?.newEmail && !(await takeChange(db, change.userId, ctx.query?.token as string))) throw linkOver();
+        }
+        const { username, name, email, image } = body;
+        if (ctx.path === '/update-user' || (ctx.path === '/sign-up/email' && typeof name === 'string'))
           requireName(name);
         if (ctx.path === '/sign-in/social' || ctx.path === '/link-social')
           return { context: { body: await providerRequest(body) } };
-        if (ctx.path !== '/sign-up/email') return undefined;
-        if (typeof username !== 'string')
+        requireImage(image);
+        const takesUsername = ctx.path === '/sign-up/email' || (ctx.path === '/update-user' && username !== undefined);
+        if (takesUsername && typeof username !== 'string')
           throw new APIError('BAD_REQUEST', { code: 'USERNAME_MISSING', message: 'username must be given' });
+        if (ctx.path !== '/sign-up/email') return undefined;
         if (typeof email === 'string')
           await requireRegistration(db, registration, { email, emailVerified: provesAddress }, shown());
         return { context: { body: { ...body, name: typeof name === 'string' && name !== '' ? name : username } } };
       }),
       after: createAuthMiddleware(async (ctx) => {
         const { returned } = ctx.context;
+        if (ctx.path === '/sign-in/username' && isAPIError(returned) && returned.statusCode === 401)
+          await passwords.pretend();
+        if (ctx.path === '/change-password' && !isAPIError(returned)) {
+          const { user } = returned as { user: { id: string; name: string; email: string } };
+          await endWhatWasBegun(db, user.id);
+          mails.passwordChanged(user);
+        }
+        const change =
+          ctx.path === '/verify-email' && !isAPIError(returned) ? readVerification(ctx.query?.token) : null;
+        if (change?.newEmail) {
+          const { name } = await db.user.findUniqueOrThrow({ where: { id: change.userId } });
+          mails.addressChanged({ name, email: change.email }, change.newEmail);
+        }
         // Nothing of it for scripts: the cookie is what signs in.
         if (typeof returned === 'object' && returned !== null && !isAPIError(returned)) return withoutTokens(returned);
         return undefined;
@@ -239,6 +321,20 @@ export function createIdentity(
   } satisfies BetterAuthOptions;
   const auth = betterAuth(settings);
 
+  async function answer(request: Request, body: Record<string, unknown> | null): Promise<Response> {
+    const path = new URL(request.url).pathname.slice(PATH.length).replace(/\/+$/, '');
+    // Their tokens would stand in addresses, which are logged on the way: pages send them in a body.
+    if (request.method === 'GET' && /^\/(verify-email|reset-password\/.*)$/.test(path)) return nothingHere();
+    if (path === '/verify-email') {
+      const address = new URL(request.url);
+      address.search = new URLSearchParams({ token: typeof body?.token === 'string' ? body.token : '' }).toString();
+      return auth.handler(new Request(address, { headers: request.headers }));
+    }
+    if (!EVEN.includes(path)) return auth.handler(request);
+    const [response] = await Promise.all([auth.handler(request), setTimeout(EVEN_MS)]);
+    return response;
+  }
+
   return {
     cookieName: sessionCookieName(options),
     async handle(request, body, from) {
@@ -248,7 +344,7 @@ export function createIdentity(
         setUp: typeof setUp === 'string' ? setUp : undefined,
         from,
       };
-      const response = await asking.run(about, () => auth.handler(request));
+      const response = await asking.run(about, () => passwords.run(() => answer(request, body)));
       // Whatever it was, it may have changed who may do what: the database's triggers know, others are told.
       if (request.method !== 'GET' && response.ok) changes.announce();
       return response;
@@ -261,8 +357,10 @@ export const ADDRESS_HEADER = 'x-runtide-address';
 
 const NOWHERE: From = { address: null, userAgent: null };
 
-function requireName(name: string): void {
+function requireName(name: unknown): void {
+  if (name === undefined) return;
   try {
+    if (typeof name !== 'string') throw new Error('name must be a string');
     checkName(name, 'name');
   } catch (error) {
     throw new APIError('BAD_REQUEST', { code: 'INVALID_NAME', message: (error as Error).message });
@@ -283,6 +381,28 @@ async function unlinkUnvouched(db: Db, { id, emailVerified }: { id: string; emai
   if (!emailVerified) await db.account.deleteMany({ where: { userId: id, providerId: { not: 'credential' } } });
 }
 
+/** What pages may show. */
+function requireImage(image: unknown): void {
+  if (image == null) return;
+  if (typeof image !== 'string' || image.length > 2_000 || !/^https:\/\/[\x21-\x7e]+$/.test(image))
+    throw new APIError('BAD_REQUEST', { code: 'INVALID_IMAGE', message: 'image must be an https:// address' });
+}
+
+function nothingHere(): Response {
+  return new Response('{"code":"NOT_FOUND","message":"there is nothing at this address"}', {
+    status: 404,
+    headers: { 'content-type': 'application/json' },
+  });
+}
+
+function linkOver(): APIError {
+  return new APIError('UNAUTHORIZED', { code: 'INVALID_TOKEN', message: 'this link was used already, or is over' });
+}
+
+function addressTaken(): APIError {
+  return new APIError('CONFLICT', { code: 'EMAIL_TAKEN', message: 'another account has this address by now' });
+}
+
 function suspended(): APIError {
   return new APIError('FORBIDDEN', {
     code: 'ACCOUNT_SUSPENDED',
@@ -291,19 +411,19 @@ function suspended(): APIError {
 }
 
 /**
- * How often it may be attempted: by account and by address. A pair of both is bounded more closely than either, so that
- * nobody locks a person out from where that person is.
+ * How often it may be attempted: by account and by address. A pair of both is bounded more closely than either, and what
+ * one bound refuses does not count for those after it: nobody locks a person out by guessing on from one address.
  */
-function boundsOf(path: string, body: Record<string, unknown>, { address }: From): Bound[] {
-  const account = JSON.stringify(body.email ?? body.username ?? '').toLowerCase();
+export function boundsOf(path: string, body: Record<string, unknown>, { address }: From): Bound[] {
+  const account = JSON.stringify(body.email ?? body.newEmail ?? body.username ?? '').toLowerCase();
   const where = address ?? '';
   switch (path) {
     case '/sign-in/email':
     case '/sign-in/username':
       return [
         { key: `sign-in ${account} from ${where}`, most: 10, seconds: 10 * MINUTE },
-        { key: `sign-in ${account}`, most: 50, seconds: 10 * MINUTE },
         { key: `sign-in from ${where}`, most: 100, seconds: 10 * MINUTE },
+        { key: `sign-in ${account}`, most: 50, seconds: 10 * MINUTE },
       ];
     case '/sign-in/social':
     case '/link-social':
@@ -314,10 +434,21 @@ function boundsOf(path: string, body: Record<string, unknown>, { address }: From
       return [{ key: `sign-up from ${where}`, most: 50, seconds: HOUR }];
     case '/request-password-reset':
     case '/send-verification-email':
+    case '/change-email':
       return [
         { key: `mail to ${account}`, most: 5, seconds: HOUR },
         { key: `mail from ${where}`, most: 50, seconds: HOUR },
       ];
+    case '/reset-password':
+    case '/verify-email':
+      return [{ key: `token from ${where}`, most: 100, seconds: 10 * MINUTE }];
+    case '/change-password':
+    case '/two-factor/enable':
+    case '/two-factor/disable':
+    case '/two-factor/get-totp-uri':
+    case '/two-factor/generate-backup-codes':
+      // They ask for the password again, which a stolen session does not know.
+      return [{ key: `password from ${where}`, most: 50, seconds: 10 * MINUTE }];
     case '/two-factor/verify-totp':
     case '/two-factor/verify-backup-code':
       return [{ key: `second factor from ${where}`, most: 50, seconds: 10 * MINUTE }];
@@ -326,15 +457,17 @@ function boundsOf(path: string, body: Record<string, unknown>, { address }: From
   }
 }
 
-async function requireAttempts(pool: pg.Pool, bounds: readonly Bound[]): Promise<void> {
-  if (bounds.length === 0) return;
-  const seconds = await countAttempt(pool, bounds);
-  if (seconds > 0)
+/** One after the other, see boundsOf. */
+export async function requireAttempts(pool: pg.Pool, bounds: readonly Bound[]): Promise<void> {
+  for (const bound of bounds) {
+    const seconds = await countAttempt(pool, [bound]);
+    if (seconds === 0) continue;
     throw new APIError(
       'TOO_MANY_REQUESTS',
       { code: 'RATE_LIMITED', message: `too many attempts: wait ${seconds} s`, retryAfterMs: seconds * 1_000 },
       { 'retry-after': String(seconds) },
     );
+  }
 }
 
 /** A session's token leaves the server in its cookie alone. */

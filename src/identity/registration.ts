@@ -65,6 +65,11 @@ function refused(message: string): APIError {
   return new APIError('FORBIDDEN', { code: 'REGISTRATION_REFUSED', message });
 }
 
+/** Somebody was quicker. Not FORBIDDEN: in the transaction better-auth would take that for success where mail verifies. */
+function tooLate(message: string): APIError {
+  return new APIError('CONFLICT', { code: 'REGISTRATION_REFUSED', message });
+}
+
 /** In the transaction that makes the account: what it begins with. */
 export async function beginAccount(
   tx: Prisma.TransactionClient,
@@ -75,9 +80,12 @@ export async function beginAccount(
   // Of several first accounts at once, one is the first.
   await tx.$executeRaw`SELECT pg_advisory_xact_lock(hashtext('runtide first start'))`;
   const isFirst = (await tx.user.count({ where: { NOT: { id: user.id } } })) === 0;
+  // Whoever came by that link has nothing else to show: others would be let in beside the first.
+  if (setUp !== undefined && !isFirst)
+    throw tooLate('the first account was made already: sign in, or ask for an invitation');
   if (isFirst) {
     const link = await findSetUpLink(tx, setUp);
-    if (!link) throw refused(FIRST);
+    if (!link) throw tooLate(FIRST);
     await tx.user.update({ where: { id: user.id }, data: { isAdmin: true } });
     await tx.signInLink.deleteMany({ where: { userId: null } });
   }
@@ -91,7 +99,10 @@ export async function beginAccount(
     target: { type: 'USER', id: user.id, name: user.name },
     details: { email: user.email, isAdmin: isFirst },
   });
-  if (invitation !== undefined) await joinByInvitation(tx, actor, { ...user, userId: user.id }, invitation);
+  if (invitation !== undefined)
+    await joinByInvitation(tx, actor, { ...user, userId: user.id }, invitation).catch((error: unknown) => {
+      throw error instanceof RuntideError ? tooLate(error.message) : error;
+    });
 }
 
 async function findSetUpLink(db: Pick<Db, 'signInLink'>, token: string | undefined) {

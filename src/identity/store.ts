@@ -15,8 +15,14 @@ type Row = Record<string, unknown>;
 /** What happens in the transaction that makes an account, with the account as it was stored. */
 export type OnAccount = (tx: Prisma.TransactionClient, user: User) => Promise<void>;
 
+const inTransaction = new AsyncLocalStorage<Prisma.TransactionClient>();
+
+/** For what is asked in the middle: a second connection would be waited for by everybody who has one already. */
+export function current(db: Db): Prisma.TransactionClient {
+  return inTransaction.getStore() ?? db;
+}
+
 export function createStore(db: Db, onAccount: OnAccount): (options: BetterAuthOptions) => Adapter {
-  const inTransaction = new AsyncLocalStorage<Prisma.TransactionClient>();
   const client = new Proxy(db, {
     get: (target, key) =>
       key === '$transaction'

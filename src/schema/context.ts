@@ -11,6 +11,7 @@ import type { Db } from '../db/prisma.ts';
 import type { SignInWays } from '../identity/providers.ts';
 import type { Feeds } from '../live/feeds.ts';
 import type { RunFeeds } from '../live/watch-runs.ts';
+import type { Mailer } from '../mail/mailer.ts';
 import type { Folding } from '../metrics/fold/folding.ts';
 import type { Pressure } from '../metrics/fold/pressure.ts';
 import type { RunPlaces } from '../runs/find.ts';
@@ -28,6 +29,8 @@ export interface Engines {
   runFeeds: RunFeeds;
   folding: Folding;
   pressure: Pressure;
+  /** Null: there is no SMTP server. */
+  mailer: Mailer | null;
   log: Log;
   /** The address by which people reach the server. */
   url: () => string;

@@ -1,4 +1,5 @@
 import { requireAccess } from '../access/access.ts';
+import { mailInvitation } from '../identity/invitation-mail.ts';
 import { acceptInvitation, inviteMember, revokeInvitation } from '../workspaces/invitations.ts';
 import { withWorkspace } from '../workspaces/workspace.ts';
 import { builder } from './builder.ts';
@@ -61,7 +62,7 @@ const InviteMemberInput = builder.inputType('InviteMemberInput', {
 });
 
 const InviteMemberPayload = builder
-  .objectRef<{ invitationId: string; token: string }>('InviteMemberPayload')
+  .objectRef<{ invitationId: string; token: string; link: string; mailSent: boolean }>('InviteMemberPayload')
   .implement({
     description: 'The invitation that was made.',
     fields: (t) => ({
@@ -72,9 +73,10 @@ const InviteMemberPayload = builder
           db.invitation.findUniqueOrThrow({ ...query, where: { id: invitationId } }),
       }),
       token: t.exposeString('token', { description: 'What acceptInvitation takes. Shown here and never again.' }),
-      link: t.string({
-        description: 'The address to hand on. Shown here and never again.',
-        resolve: ({ token }, _, { url }) => `${url()}/app/invitation#${token}`,
+      link: t.exposeString('link', { description: 'The address to hand on. Shown here and never again.' }),
+      mailSent: t.exposeBoolean('mailSent', {
+        description:
+          'Whether the link is on its way by mail. False without `email`, where the server sends no mail, and where many were sent already: then hand the link on.',
       }),
     }),
   });
@@ -83,9 +85,14 @@ builder.mutationField('inviteMember', (t) =>
   t.field({
     type: InviteMemberPayload,
     description:
-      'Makes a link by which one person joins the workspace. FORBIDDEN for a role above your own, CONFLICT when the address is that of a member. Needs the scope ADMIN and the role ADMIN.',
+      'Makes a link by which one person joins the workspace, and sends it to the address that it is for. FORBIDDEN for a role above your own, CONFLICT when the address is that of a member. Needs the scope ADMIN and the role ADMIN.',
     args: { input: t.arg({ type: InviteMemberInput, required: true, description: 'Whom.' }) },
-    resolve: (_, { input }, { db, access }) => inviteMember(db, requireAccess(access), input),
+    resolve: async (_, { input }, context) => {
+      const access = requireAccess(context.access);
+      const { invitationId, token } = await inviteMember(context.db, access, input);
+      const link = `${context.url()}/app/invitation#${token}`;
+      return { invitationId, token, link, mailSent: await mailInvitation(context, access, { invitationId, link }) };
+    },
   }),
 );
 

@@ -124,7 +124,9 @@ export async function findInvitation(db: Pick<Db, 'invitation'>, token: string, 
   const found = isToken('invitation', token)
     ? await db.invitation.findFirst({
         where: { tokenHash: hashToken(token), revokedAt: null, workspace: { deletedAt: null } },
-        include: { createdBy: { select: { memberships: { select: { workspaceId: true, role: true } } } } },
+        include: {
+          createdBy: { select: { suspendedAt: true, memberships: { select: { workspaceId: true, role: true } } } },
+        },
       })
     : null;
   if (!found)
@@ -142,7 +144,7 @@ export async function findInvitation(db: Pick<Db, 'invitation'>, token: string, 
     });
   // Whoever was removed, or is less than they were, cannot have left a door open.
   const inviter = createdBy?.memberships.find((one) => one.workspaceId === workspaceId)?.role ?? 'VIEWER';
-  if (createdBy && !(isAtLeast(inviter, 'ADMIN') && isAtLeast(inviter, role)))
+  if (createdBy && !(createdBy.suspendedAt === null && isAtLeast(inviter, 'ADMIN') && isAtLeast(inviter, role)))
     throw refuse('was sent by somebody who may no longer invite');
   return found;
 }

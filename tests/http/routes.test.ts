@@ -206,6 +206,7 @@ test('a server that starts says 503 to everything', async () => {
     allowedOrigins: [],
     sessionDays: 1,
     registration: { mode: 'open' },
+    verifyEmail: false,
     authSecret: AUTH_SECRET,
     metricsToken: 'token-of-the-tests',
     secure: false,

@@ -159,7 +159,7 @@ test('an address opens an account only where the provider vouches for it, and th
 });
 
 test('who may register is decided by the server, for people from there too', async () => {
-  const closed = await another({ registration: { mode: 'closed' } }, roles('in=lab:MEMBER'));
+  const closed = await another({ identity: { registration: { mode: 'closed' } } }, roles('in=lab:MEMBER'));
   known('s-new');
   known('s-mapped', { groups: ['in'] });
   const refused = await signInAt(closed, 's-new');
@@ -170,7 +170,7 @@ test('who may register is decided by the server, for people from there too', asy
   expect((await signInAt(closed, 's-mapped')).error).toBe('REGISTRATION_REFUSED');
   expect(await closed.engines.db.user.count()).toBe(1);
 
-  const domain = await another({ registration: { mode: 'domain', domains: ['example.org'] } });
+  const domain = await another({ identity: { registration: { mode: 'domain', domains: ['example.org'] } } });
   for (const [email, verified, error] of [
     ['x@example.com', true, 'REGISTRATION_REFUSED'],
     ['x@example.org', false, 'REGISTRATION_REFUSED'],
@@ -181,7 +181,7 @@ test('who may register is decided by the server, for people from there too', asy
     expect([email, verified, (await signInAt(domain, 's-x')).error]).toEqual([email, verified, error]);
   }
 
-  const invite = await another({ registration: { mode: 'invite' } }, roles('in=lab:MEMBER'));
+  const invite = await another({ identity: { registration: { mode: 'invite' } } }, roles('in=lab:MEMBER'));
   expect((await signInAt(invite, 's-new')).error).toBe('REGISTRATION_REFUSED');
   known('s-outside', { groups: ['out'] });
   expect((await signInAt(invite, 's-outside')).error).toBe('REGISTRATION_REFUSED');
@@ -443,7 +443,7 @@ test('anybody may know by what people get in, and nothing more of it', async () 
   const google = { clientId: 'g', clientSecret: 'secret-of-google' };
   const github = { clientId: 'h', clientSecret: 'secret-of-github' };
   const both = await another({
-    registration: { mode: 'domain', domains: ['secret.example.org'] },
+    identity: { registration: { mode: 'domain', domains: ['secret.example.org'] } },
     providers: { oidc: issuer.settings(), google, github },
   });
   const answer = await askAs(both, null, query);

@@ -6,13 +6,14 @@ import { createApiKey, ensureOwner, type Owner } from '../../src/access/first-st
 import { createTokens, type TokensOptions } from '../../src/access/jwt.ts';
 import type { Bus } from '../../src/bus/bus.ts';
 import { createInProcessBus } from '../../src/bus/in-process.ts';
-import type { Providers, Registration } from '../../src/config.ts';
+import type { Providers } from '../../src/config.ts';
 import { createPool, type Log } from '../../src/db/pool.ts';
 import { createPrisma } from '../../src/db/prisma.ts';
-import { openHttpServer } from '../../src/http/server.ts';
 import { type ProviderAddresses, signInWays } from '../../src/identity/providers.ts';
+import { type HttpOptions, openHttpServer } from '../../src/http/server.ts';
 import { createFeeds } from '../../src/live/feeds.ts';
 import { createRunFeeds } from '../../src/live/watch-runs.ts';
+import type { Mailer } from '../../src/mail/mailer.ts';
 import { type Rhythm, startFolding } from '../../src/metrics/fold/folding.ts';
 import { createPressure, type PressureOptions } from '../../src/metrics/fold/pressure.ts';
 import { createRunPlaces } from '../../src/runs/find.ts';
@@ -49,7 +50,6 @@ export interface AppOptions {
   trustProxy?: number | string[];
   /** Default: nobody is refused. */
   budget?: Partial<BudgetOptions>;
-  registration?: Registration;
   providers?: Partial<Providers>;
   providerAddresses?: ProviderAddresses;
   slowStreamMs?: number;
@@ -60,6 +60,11 @@ export interface AppOptions {
   /** Default: the server does not allow them. */
   publicProjects?: boolean;
   tokens?: Partial<TokensOptions>;
+  /** Closed by whoever made it. */
+  mailer?: Mailer;
+  /** The address by which people reach it, where that is not where it listens. */
+  publicUrl?: string;
+  identity?: Partial<Pick<HttpOptions, 'registration' | 'verifyEmail' | 'secure' | 'authSecret'>>;
 }
 
 /** The longest that a timer takes. */
@@ -81,7 +86,7 @@ export async function startApp(options: AppOptions = {}): Promise<App> {
     { tail: folding.tail, log },
     { tailLimitMb: 1_024, folder: null, diskReserveMb: 0, ...options.pressure },
   );
-  const registration = options.registration ?? { mode: 'open' };
+  const registration = options.identity?.registration ?? { mode: 'open' };
   const providers = { oidc: null, google: null, github: null, ...options.providers };
   const http = await openHttpServer({
     host: '127.0.0.1',
@@ -91,23 +96,26 @@ export async function startApp(options: AppOptions = {}): Promise<App> {
     registration,
     providers,
     ...(options.providerAddresses ? { providerAddresses: options.providerAddresses } : {}),
+    ...(options.trustProxy === undefined ? {} : { trustProxy: options.trustProxy }),
+    verifyEmail: false,
     authSecret: AUTH_SECRET,
     metricsToken: 'token-of-the-tests',
     secure: false,
-    ...(options.trustProxy === undefined ? {} : { trustProxy: options.trustProxy }),
+    ...options.identity,
     ...(options.slowStreamMs === undefined ? {} : { slowStreamMs: options.slowStreamMs }),
     ...(options.socketTurnMs === undefined ? {} : { socketTurnMs: options.socketTurnMs }),
   });
   const url = `http://127.0.0.1:${http.port}`;
+  const mailer = options.mailer ?? null;
   const places = createRunPlaces(db);
   const tokens = createTokens(
     { db, changes },
     { secret: AUTH_SECRET, issuer: () => url, mostSeconds: 3_600, ...options.tokens },
   );
-  const parts = { db, pool, bus, changes, budget, tokens, places, feeds, runFeeds, folding, pressure, log };
+  const parts = { db, pool, bus, changes, budget, tokens, places, feeds, runFeeds, folding, pressure, mailer, log };
   const engines: Engines = {
     ...parts,
-    url: () => url,
+    url: () => options.publicUrl ?? url,
     publicProjects: options.publicProjects ?? false,
     signIn: signInWays(registration, providers),
   };
