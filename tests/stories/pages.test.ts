@@ -8,19 +8,22 @@ import { register } from '../support/identity.ts';
 import { type Issuer, startIssuer, WHO } from '../support/oidc.ts';
 import { makePerson, makeWorkspace, type Person } from '../support/people.ts';
 import { SESSION_COOKIE } from '../support/secret.ts';
+import { type Mail, type Smtp, startSmtp } from '../support/smtp.ts';
 
 let app: App;
 let browser: Browser;
 let issuer: Issuer;
+let smtp: Smtp;
 beforeAll(async () => {
-  issuer = await startIssuer();
-  [app, browser] = await Promise.all([startApp({ providers: { oidc: issuer.settings() } }), startChromium()]);
+  [issuer, smtp, browser] = await Promise.all([startIssuer(), startSmtp(), startChromium()]);
+  app = await startApp({ providers: { oidc: issuer.settings() }, mailer: smtp.mailer });
   issuer.serve(app);
 });
 afterAll(async () => {
   await browser?.close();
   await app?.[Symbol.asyncDispose]();
   await issuer?.[Symbol.asyncDispose]();
+  await smtp?.[Symbol.asyncDispose]();
 });
 
 const password = 'correct horse battery';
@@ -42,6 +45,7 @@ async function inBrowser(work: (page: Page) => Promise<void>, who?: Person): Pro
 const open = (page: Page, path: string) => page.goto(`${app.url}/app${path}`);
 const arrive = (page: Page, path: string) => page.waitForURL(`${app.url}/app${path}`);
 const press = (page: Page, name: string | RegExp) => page.getByRole('button', { name, exact: true }).click();
+const linkIn = ({ text }: Mail) => /http\S+/.exec(text)?.[0] ?? '';
 const dialog = (page: Page) => page.locator('dialog[open]');
 
 async function fillRegistration(page: Page, username: string): Promise<void> {
@@ -180,5 +184,36 @@ test('a provider that is set up has a button, and whoever it knows is in', async
     await signOut(page);
     await open(page, '/sign-in?error=access_denied');
     expect(await page.getByRole('alert').innerText()).toBe('The provider did not let you in.');
+  });
+}, 60_000);
+
+test('who forgot their password sets a new one by a mail, and confirms an address by another', async () => {
+  const { email, username } = await register(app, 'forgetful');
+  await inBrowser(async (page) => {
+    await open(page, '/sign-in');
+    await page.getByRole('link', { name: 'Forgotten password' }).click();
+    await page.getByLabel('E-mail address of the account').fill(email);
+    await press(page, 'Send me a link');
+    await page.getByTestId('sent').waitFor();
+    const link = linkIn(await smtp.take(email, /new password/));
+    expect(link).toContain('/app/reset-password#');
+    await page.goto(link);
+    await page.getByLabel('New password').fill(password);
+    expect(page.url()).not.toContain('#');
+    await press(page, 'Change the password');
+    await page.getByTestId('done').waitFor();
+    await page.goto(link);
+    await page.getByLabel('New password').fill('another horse');
+    await press(page, 'Change the password');
+    expect(await page.getByTestId('problem').innerText()).toMatch(/used already, or is too old/);
+    await open(page, '/sign-in');
+    await signIn(page, username);
+    await arrive(page, '/');
+
+    await page.goto(linkIn(await smtp.take(email, /address/)));
+    await press(page, 'Confirm the address');
+    await page.getByTestId('done').waitFor();
+    const { emailVerified } = await app.engines.db.user.findUniqueOrThrow({ where: { email } });
+    expect(emailVerified).toBe(true);
   });
 }, 60_000);

@@ -163,6 +163,7 @@ export const inviteMemberDocument = graphql(`
   mutation InviteMember($input: InviteMemberInput!) {
     inviteMember(input: $input) {
       link
+      mailSent
     }
   }
 `);
