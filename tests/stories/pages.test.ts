@@ -1,6 +1,7 @@
 // What people do in the pages with their accounts, workspaces and keys, as a browser shows it to them.
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { createSignInLink } from '../../src/identity/links.ts';
 import { type App, startApp } from '../support/app.ts';
 import { openPage, startChromium, type WatchedPage } from '../support/browser.ts';
 import { request, until } from '../support/client.ts';
@@ -8,6 +9,7 @@ import { register } from '../support/identity.ts';
 import { type Issuer, startIssuer, WHO } from '../support/oidc.ts';
 import { makePerson, makeWorkspace, type Person } from '../support/people.ts';
 import { SESSION_COOKIE } from '../support/secret.ts';
+import { totp } from '../support/totp.ts';
 import { type Mail, type Smtp, startSmtp } from '../support/smtp.ts';
 
 let app: App;
@@ -67,6 +69,72 @@ async function signIn(page: Page, who: string, secret = password): Promise<void>
   await page.getByLabel('Password').fill(secret);
   await press(page, 'Sign in');
 }
+
+test('who registers signs out, sets up a second factor, and signs in by it or by a recovery code', async () => {
+  await inBrowser(async (page) => {
+    await open(page, '/register');
+    await fillRegistration(page, 'newcomer');
+    await arrive(page, '/');
+    await signOut(page);
+    await signIn(page, 'newcomer@example.org');
+    await arrive(page, '/');
+
+    await open(page, '/profile');
+    const card = page.getByTestId('two-factor');
+    await card.getByLabel('Your password').fill(password);
+    await card.getByRole('button', { name: 'Set up' }).click();
+    await card.getByRole('img', { name: /QR code/ }).waitFor();
+    const secret = (await card.locator('pre').innerText()).replaceAll(' ', '');
+    const code = (step = 0) => totp(`otpauth://totp/Runtide?secret=${secret}`, step);
+    await card.getByLabel('The code that it shows now').fill(code());
+    await card.getByRole('button', { name: 'Turn on' }).click();
+    const codes = (await page.getByTestId('recovery-codes').locator('pre').innerText()).trim().split('\n');
+    expect(codes.length).toBeGreaterThan(5);
+    await card.getByRole('button', { name: 'I have kept them' }).click();
+    await card.getByText('On', { exact: true }).waitFor();
+
+    await signOut(page);
+    await signIn(page, 'newcomer');
+    await page.getByLabel('Code of your authenticator').fill('000000');
+    await press(page, 'Sign in');
+    await page.getByTestId('problem').waitFor();
+    await page.getByLabel('Code of your authenticator').fill(code());
+    await press(page, 'Sign in');
+    await arrive(page, '/');
+
+    await signOut(page);
+    await signIn(page, 'newcomer');
+    await press(page, 'Use a recovery code');
+    await page.getByLabel('Recovery code').fill(codes[0] ?? '');
+    await page.getByLabel(/Trust this device/).check();
+    await press(page, 'Sign in');
+    await arrive(page, '/');
+    // A device that is trusted is asked no more.
+    await signOut(page);
+    await signIn(page, 'newcomer');
+    await arrive(page, '/');
+  });
+}, 60_000);
+
+test('somebody who came by a link sets a password and a user name, and signs in by them', async () => {
+  const grace = await makePerson(app, 'Grace');
+  await inBrowser(async (page) => {
+    await open(page, `/sign-in#${await createSignInLink(app.engines.db, grace.userId)}`);
+    await arrive(page, '/');
+    await open(page, '/profile');
+    await page.getByTestId('account-form').getByLabel('User name').fill('grace');
+    await press(page, 'Save');
+    await page.getByText('Saved', { exact: true }).waitFor();
+    const form = page.getByTestId('password-form');
+    await form.getByLabel('New password').fill(password);
+    await press(page, 'Set a password');
+    await page.getByRole('button', { name: 'Change the password' }).waitFor();
+
+    await signOut(page);
+    await signIn(page, 'grace');
+    await arrive(page, '/');
+  });
+}, 60_000);
 
 test('who was invited and has no account makes one, and is a member', async () => {
   const owner = await makePerson(app, 'Owner of the lab');
