@@ -403,6 +403,8 @@ export const mutations: Record<string, Case> = {
     variables: input(({ projectId }) => ({ projectIds: [projectId], scopes: ['WRITE'] })),
     at: 'createToken',
     needs: { scope: 'ANY', role: 'VIEWER', in: 'project' },
+    // Seen to read, and not to make a token for.
+    asGuest: 'unseen',
     // They lack WRITE: the one by their role.
     but: {
       'a viewer': 'FORBIDDEN',
