@@ -134,6 +134,8 @@ test('somebody who came by a link sets a password and a user name, and signs in 
     await signIn(page, 'grace');
     await arrive(page, '/');
   });
+  const { username } = await app.engines.db.user.findUniqueOrThrow({ where: { id: grace.userId } });
+  expect(username).toBe('grace');
 }, 60_000);
 
 test('who was invited and has no account makes one, and is a member', async () => {
