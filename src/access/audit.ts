@@ -10,6 +10,7 @@ export type AuditAction =
   | 'account.create'
   | 'session.create'
   | 'session.delete'
+  | 'session.revoke'
   | 'workspace.create'
   | 'workspace.update'
   | 'workspace.delete'
@@ -102,14 +103,28 @@ export async function recordSession(
   action: 'session.create' | 'session.delete',
   { userId, sessionId, from, by }: { userId: string; sessionId: string; from: From; by: string },
 ): Promise<void> {
-  const { name, memberships } = await tx.user.findUniqueOrThrow({
-    where: { id: userId },
-    select: { name: true, memberships: { select: { workspaceId: true } } },
-  });
+  const { name } = await tx.user.findUniqueOrThrow({ where: { id: userId }, select: { name: true } });
   const actor: Actor = { userId, name, credential: { kind: 'session', id: sessionId }, from };
   const target = { type: 'SESSION' as const, id: sessionId, name };
-  const places = memberships.length > 0 ? memberships : [{ workspaceId: null }];
-  for (const { workspaceId } of places) await recordAct(tx, actor, { action, workspaceId, target, details: { by } });
+  await recordForPerson(tx, actor, userId, { action, target, details: { by } });
+}
+
+/**
+ * What was done to an account: an entry in each workspace the person is in, whose owners may know; where there is none,
+ * or where whoever administers the server did it, one of the server.
+ */
+export async function recordForPerson(
+  tx: Prisma.TransactionClient,
+  actor: Access | Actor,
+  userId: string,
+  act: Omit<Act, 'workspaceId'>,
+  { byServer = false }: { byServer?: boolean } = {},
+): Promise<void> {
+  const memberships = await tx.membership.findMany({ where: { userId }, select: { workspaceId: true } });
+  const places: (string | null)[] = memberships.map(({ workspaceId }) => workspaceId);
+  if (byServer || places.length === 0) places.push(null);
+  const rows = places.map((workspaceId) => rowOf(actor, { ...act, workspaceId }));
+  await tx.auditEntry.createMany({ data: rows });
 }
 
 function rowOf({ userId, name, credential, from }: Access | Actor, { action, workspaceId, target, details }: Act) {

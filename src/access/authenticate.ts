@@ -6,7 +6,7 @@ import type { Db } from '../db/prisma.ts';
 import { RuntideError } from '../errors.ts';
 import { type Access, type From, SCOPES, scopesOf } from './access.ts';
 import type { AccessChanges } from './changes.ts';
-import { createKeyUse } from './key-use.ts';
+import { createCredentialUse } from './credential-use.ts';
 import { hashToken, isToken } from './token.ts';
 
 /** What of a request, or of a WebSocket's first message, may carry a credential. */
@@ -45,7 +45,7 @@ export function createAuthenticator({
   changes: AccessChanges;
 }): Authenticator {
   const believed = new Map<string, Promise<Known | null>>();
-  const keyUse = createKeyUse({ pool, log });
+  const use = createCredentialUse({ pool, log });
   const stop = changes.onChange(() => believed.clear());
   return {
     async authenticate(presented) {
@@ -62,18 +62,18 @@ export function createAuthenticator({
       }
       const found = await known;
       if (!found) return null;
-      const { kind, id, expiresAt } = found.credential;
+      const { kind, expiresAt } = found.credential;
       if (expiresAt && expiresAt <= new Date()) {
         if (kind === 'session') return null;
         throw unauthenticated('the API key has expired: make a new one');
       }
-      if (kind === 'key') keyUse.note(id, presented.from);
+      use.note(found.credential, presented.from);
       return { ...found, from: presented.from };
     },
     onChange: (listener) => changes.onChange(listener),
     close() {
       stop();
-      keyUse.close();
+      use.close();
     },
   };
 }
@@ -128,6 +128,7 @@ async function session(db: Db, { sessionToken }: Presented): Promise<Known | nul
         select: {
           name: true,
           suspendedAt: true,
+          isAdmin: true,
           memberships: { where: { workspace: { deletedAt: null } }, orderBy: { createdAt: 'asc' } },
         },
       },
@@ -139,6 +140,7 @@ async function session(db: Db, { sessionToken }: Presented): Promise<Known | nul
     credential: { kind: 'session', id, expiresAt },
     userId,
     name: user.name,
+    ...(user.isAdmin ? { isServerAdmin: true as const } : {}),
     // Whoever signed in may do what their role allows.
     workspaces: new Map(
       user.memberships.map(({ workspaceId, role }) => [

@@ -55,12 +55,16 @@ export const permissions = {
 
 export type Action = keyof typeof permissions;
 
-/** What a person does as themself, in no workspace: what a key must have for it. Whoever is signed in may. */
+/** What a person does as themself, in no workspace: what a key must have for it; SESSION: no key may. Whoever signed in may. */
 export const accountPermissions = {
   'workspace.create': 'ADMIN',
   'workspace.restore': 'ADMIN',
   'invitation.accept': 'ADMIN',
-} as const satisfies Record<string, Scope>;
+  'session.read': 'SESSION',
+  'session.revoke': 'SESSION',
+  'account.read': 'SESSION',
+  'account.delete': 'SESSION',
+} as const satisfies Record<string, Scope | 'SESSION'>;
 
 export type AccountAction = keyof typeof accountPermissions;
 
@@ -110,10 +114,14 @@ export function requirePermission(access: Access, place: Place, action: Action, 
   throw refusal.seen ? new RuntideError('FORBIDDEN', refusal.why) : notFound(what);
 }
 
-/** FORBIDDEN for service accounts, and for keys that lack the scope or are limited to projects. Returns who it is. */
+/** FORBIDDEN for service accounts, for keys where it takes a session, and for keys that lack the scope or are limited to projects. Returns who it is. */
 export function requirePerson({ userId, credential, workspaces }: Access, action: AccountAction): string {
   if (userId === null) throw new RuntideError('FORBIDDEN', 'this is for people: a service account cannot do it');
-  const scope = accountPermissions[action];
+  const scope: Scope | 'SESSION' = accountPermissions[action];
+  if (scope === 'SESSION') {
+    if (credential.kind === 'session') return userId;
+    throw new RuntideError('FORBIDDEN', 'sign in for this: no key may do it');
+  }
   const isWhole = [...workspaces.values()].every(({ scopes, projectIds }) => scopes.has(scope) && !projectIds);
   if (credential.kind === 'key' && !isWhole)
     throw new RuntideError('FORBIDDEN', `sign in for this, or use a key with the scope ${scope} in all projects`);

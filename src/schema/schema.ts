@@ -2,6 +2,7 @@
 import './scalars.ts';
 import './server-info.ts';
 import './viewer.ts';
+import './session.ts';
 import './workspace.ts';
 import './workspace-mutations.ts';
 import './project.ts';

@@ -12,6 +12,7 @@ export interface Case {
     | 'open' // to nobody as well
     | 'self' // what everybody knows of themself
     | 'person' // what a person does in no workspace
+    | 'session' // what a person does who signed in, and no key
     // In a project; in the workspace as a whole; in what of it a key that is limited to projects may know.
     | { scope: Scope; role: Role; in: 'project' | 'workspace' | 'either' };
   /** Whoever may not do it may not even see what it is about. */
@@ -54,6 +55,13 @@ export const queries: Record<string, Case> = {
     document: '{ viewer { deletedWorkspaces { name } } }',
     at: 'viewer.deletedWorkspaces',
     needs: 'self',
+  },
+  'Viewer.sessions': {
+    document: '{ viewer { sessions { device current } } }',
+    at: 'viewer.sessions',
+    needs: 'session',
+    // Which is nobody, who has no viewer.
+    but: { nobody: 'null', 'a service account': 'null' },
   },
   'Query.workspace': { document: inWorkspace('name'), variables: bySlug, at: 'workspace', needs: readSome },
   'Workspace.projects': {
@@ -224,6 +232,23 @@ export const mutations: Record<string, Case> = {
     variables: input(({ token }) => ({ token })),
     at: 'acceptInvitation',
     needs: 'person',
+  },
+  'Mutation.revokeSession': {
+    document: mutation('revokeSession', 'RevokeSessionInput', 'id'),
+    variables: input(({ people }) => ({ id: people.owner.sessionId })),
+    at: 'revokeSession',
+    needs: 'session',
+    but: {
+      'somebody from another workspace': 'unseen',
+      'a viewer': 'unseen',
+      'a member': 'unseen',
+      'an admin': 'unseen',
+    },
+  },
+  'Mutation.revokeOtherSessions': {
+    document: 'mutation { revokeOtherSessions { count } }',
+    at: 'revokeOtherSessions',
+    needs: 'session',
   },
   'Mutation.updateWorkspace': {
     document: mutation('updateWorkspace', 'UpdateWorkspaceInput', 'workspace { name }'),

@@ -69,6 +69,10 @@ const ROLES = ['VIEWER', 'MEMBER', 'ADMIN', 'OWNER'];
 function expected(who: string, { credential, dead, grant }: Asking, { document, needs, hidden, but }: Case): Outcome {
   if (dead) return 'UNAUTHENTICATED';
   if (needs === 'open') return 'ok';
+  if (needs === 'session') {
+    const otherwise = credential ? ('cookie' in credential ? 'ok' : 'FORBIDDEN') : 'UNAUTHENTICATED';
+    return but?.[who] ?? otherwise;
+  }
   if (!credential) return needs === 'self' ? 'null' : 'UNAUTHENTICATED';
   const has = (scope: string) => grant === undefined || grant.scopes.split(' ').includes(scope);
   const judged = (): Outcome => {
@@ -95,10 +99,11 @@ function outcomeOf({ at }: Case, { data, errors }: GraphQLAnswer): Outcome {
 
 /** Everything that is stored, except what the looking itself leaves behind. */
 async function stored(): Promise<string> {
-  const tables = ['"user"', 'session', 'workspace', 'membership', 'invitation', 'service_account', 'project', 'run'];
+  const tables = ['"user"', 'workspace', 'membership', 'invitation', 'service_account', 'project', 'run'];
   const more = ['attempt', 'run_head', 'run_writer', 'journal', 'audit_entry'];
   const keys = `SELECT id, name, scopes, all_projects, project_ids, enabled, expires_at, revoked_at FROM api_key`;
-  const sums = [...[...tables, ...more].map((table) => `SELECT * FROM ${table}`), keys].map(
+  const sessions = 'SELECT id, user_id, token_hash, expires_at FROM session';
+  const sums = [...[...tables, ...more].map((table) => `SELECT * FROM ${table}`), keys, sessions].map(
     (rows) => `(SELECT md5(coalesce(string_agg(t::text, ',' ORDER BY t::text), '')) FROM (${rows}) t)`,
   );
   const { rows } = await app.engines.pool.query({ text: `SELECT ${sums.join(', ')}`, rowMode: 'array' });

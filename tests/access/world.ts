@@ -3,7 +3,15 @@ import { randomUUID } from 'node:crypto';
 import type { Role } from '../../src/access/access.ts';
 import { hashToken, makeToken } from '../../src/access/token.ts';
 import type { App } from '../support/app.ts';
-import { type Credential, makeKeyOf, makePerson, makeWorkspace, mustAs, type Person } from '../support/people.ts';
+import {
+  type Credential,
+  makeKeyOf,
+  makePerson,
+  makeSession,
+  makeWorkspace,
+  mustAs,
+  type Person,
+} from '../support/people.ts';
 
 /** Whoever asks, and what they have there: null is nothing at all. */
 export interface Asking {
@@ -42,6 +50,7 @@ export async function makeWorld(app: App): Promise<World> {
   const made = await Promise.all(names.map(async (name) => [name, await makePerson(app, `${mark} ${name}`)] as const));
   const people = Object.fromEntries(made) as Record<(typeof names)[number], Person>;
   const { owner, admin, member, viewer, guest, stranger } = people;
+  for (const [, { userId }] of made) await makeSession(db, userId);
   const { workspaceId, slug } = await makeWorkspace(app, `${mark} workspace`, [
     [owner, 'OWNER'],
     [admin, 'ADMIN'],
