@@ -8,6 +8,17 @@ import type { Access, From } from './access.ts';
 
 export type AuditAction =
   | 'account.create'
+  | 'account.update'
+  | 'account.changeEmail'
+  | 'account.verifyEmail'
+  | 'account.setPassword'
+  | 'account.changePassword'
+  | 'account.resetPassword'
+  | 'account.enableTwoFactor'
+  | 'account.disableTwoFactor'
+  | 'account.linkProvider'
+  | 'account.unlinkProvider'
+  | 'session.refuse'
   | 'session.create'
   | 'session.delete'
   | 'session.revoke'

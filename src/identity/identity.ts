@@ -2,7 +2,7 @@
 // adds is who may register, how often something is attempted, and what the audit log says.
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { hash } from 'node:crypto';
-import { betterAuth, type BetterAuthOptions } from 'better-auth';
+import { betterAuth, type BetterAuthOptions, type GenericEndpointContext } from 'better-auth';
 import { APIError, createAuthMiddleware, getOAuthState, isAPIError } from 'better-auth/api';
 import { twoFactor, username } from 'better-auth/plugins';
 import type pg from 'pg';
@@ -18,6 +18,7 @@ import { checkName } from '../runs/text.ts';
 import { isReserved } from '../workspaces/slug.ts';
 import { type Bound, countAttempt } from './attempts.ts';
 import { linksPlugin } from './links.ts';
+import { createAccountRecord } from './record.ts';
 import { beginAccount, requireRegistration, type Shown } from './registration.ts';
 import { createStore } from './store.ts';
 
@@ -74,6 +75,7 @@ export function createIdentity(
   const asking = new AsyncLocalStorage<Shown>();
   const shown = () => asking.getStore() ?? { invitation: undefined, setUp: undefined, from: NOWHERE };
   const { registration } = options;
+  const record = createAccountRecord({ db, log }, () => shown().from);
   const provesAddress = registration.mode === 'domain';
 
   const settings = {
@@ -127,8 +129,10 @@ export function createIdentity(
       minPasswordLength: PASSWORD_LENGTH,
       requireEmailVerification: provesAddress,
       revokeSessionsOnPasswordReset: true,
+      onPasswordReset: ({ user }) => record.passwordReset(user),
     },
     databaseHooks: {
+      ...record.hooks,
       session: {
         create: {
           async before({ userId, ...session }) {
@@ -169,6 +173,7 @@ export function createIdentity(
       }),
       after: createAuthMiddleware(async (ctx) => {
         const { returned } = ctx.context;
+        record.refused({ path: ctx.path, body: ctx.body, returned, pending: () => pendingOf(ctx) });
         // Nothing of it for scripts: the cookie is what signs in.
         if (typeof returned === 'object' && returned !== null && !isAPIError(returned)) return withoutTokens(returned);
         return undefined;
@@ -278,6 +283,13 @@ async function requireAttempts(pool: pg.Pool, bounds: readonly Bound[]): Promise
       { code: 'RATE_LIMITED', message: `too many attempts: wait ${seconds} s`, retryAfterMs: seconds * 1_000 },
       { 'retry-after': String(seconds) },
     );
+}
+
+/** Who has given their password in this browser, and still has to give the second factor. */
+async function pendingOf({ context, getSignedCookie }: GenericEndpointContext): Promise<string | null> {
+  const identifier = await getSignedCookie(context.createAuthCookie('two_factor').name, context.secret);
+  const found = identifier ? await context.internalAdapter.findVerificationValue(identifier) : null;
+  return found?.value ?? null;
 }
 
 /** A session's token leaves the server in its cookie alone. */

@@ -12,7 +12,8 @@ export const AuditEntryType = builder.prismaObject('AuditEntry', {
     }),
     actorName: t.exposeString('actorName', { description: 'What whoever did it was called then.' }),
     credentialKind: t.exposeString('credentialKind', {
-      description: "`session`, `key`, `machine` (a command on the server's own) or `server`.",
+      description:
+        "`session`, `key`, `registration`, `link` (in a mail), `attempt` (a sign-in that was refused), `machine` (a command on the server's own) or `server`.",
     }),
     credentialId: t.exposeID('credentialId', { nullable: true, description: 'The id of the key or session.' }),
     address: t.exposeString('address', { nullable: true, description: 'The network address that it came from.' }),
