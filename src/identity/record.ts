@@ -55,9 +55,10 @@ export function createAccountRecord({ db, log }: { db: Db; log: Log }, from: () 
     credential: { kind: 'session', id: context?.context.session?.session.id ?? null },
   });
 
-  const writeRefusal = async ({ path, body, returned, pending }: Attempt, where: From) => {
-    const found = SIGN_INS.includes(path) ? await findNamed(db, body) : await pending();
-    const reason = codeOf(returned);
+  const writeRefusal = async (attempt: Attempt, where: From) => {
+    const { path } = attempt;
+    const found = SIGN_INS.includes(path) ? await findNamed(db, attempt.body) : await attempt.pending();
+    const reason = codeOf(attempt.returned);
     if (found === null) {
       log.info({ address: where.address, reason }, 'somebody unknown was refused to sign in');
       return;
@@ -142,9 +143,10 @@ function actsOf(change: object): { action: AuditAction; details?: Record<string,
 /** Whom a sign-in named; null: nobody. */
 async function findNamed(db: Db, body: unknown): Promise<string | null> {
   const { email, username } = (body ?? {}) as Record<string, unknown>;
-  const named = String(email ?? username ?? '').toLowerCase();
-  const where = !isStorable(named) ? null : email === undefined ? { username: named } : { email: named };
-  const found = where && (await db.user.findUnique({ where, select: { id: true } }));
+  const named = email ?? username;
+  if (typeof named !== 'string' || !isStorable(named)) return null;
+  const where = email === undefined ? { username: named.toLowerCase() } : { email: named.toLowerCase() };
+  const found = await db.user.findUnique({ where, select: { id: true } });
   return found?.id ?? null;
 }
 

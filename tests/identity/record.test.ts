@@ -113,7 +113,7 @@ test('what is changed of an account is told, by whom and from where', async () =
 
 /** As an authenticator app does it: secrets in addresses are in base 32. */
 async function confirm(secret: string, session: { cookie: string }) {
-  const bits = [...secret].map((letter) =>
+  const bits = Array.from(secret, (letter) =>
     'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567'.indexOf(letter).toString(2).padStart(5, '0'),
   );
   const bytes = bits
