@@ -18,6 +18,12 @@ export type AuditAction =
   | 'account.disableTwoFactor'
   | 'account.linkProvider'
   | 'account.unlinkProvider'
+  | 'account.suspend'
+  | 'account.restore'
+  | 'account.grantAdmin'
+  | 'account.revokeAdmin'
+  | 'account.createResetLink'
+  | 'account.delete'
   | 'session.refuse'
   | 'session.create'
   | 'session.delete'
@@ -69,8 +75,8 @@ export const THE_SERVER: Actor = {
   from: { address: null, userAgent: null },
 };
 
-/** A command on the server's own machine, or its first start: on behalf of that person, whoever typed it. */
-export function atTheMachine(userId: string): Actor {
+/** A command on the server's own machine, or its first start: on behalf of that person, if of any, whoever typed it. */
+export function atTheMachine(userId: string | null = null): Actor {
   return { ...THE_SERVER, userId, name: "somebody at the server's machine", credential: { kind: 'machine', id: null } };
 }
 

@@ -68,6 +68,25 @@ export const accountPermissions = {
 
 export type AccountAction = keyof typeof accountPermissions;
 
+/** What concerns the server itself: for who administers it and signed in. It opens nothing inside of workspaces. */
+export const serverPermissions = {
+  'user.read': 'session',
+  'user.suspend': 'session',
+  'user.restore': 'session',
+  'user.delete': 'session',
+  'user.setAdmin': 'session',
+  'server.readUsage': 'session',
+  'server.readAudit': 'session',
+} as const satisfies Record<string, Access['credential']['kind']>;
+
+export type ServerAction = keyof typeof serverPermissions;
+
+/** FORBIDDEN before anything is looked up, so that nobody learns what there is; to keys always. */
+export function requireServerAdmin({ isServerAdmin, credential }: Access, action: ServerAction): void {
+  if (isServerAdmin && credential.kind === serverPermissions[action]) return;
+  throw new RuntideError('FORBIDDEN', 'this is for who administers the server, signed in: no key may do it');
+}
+
 /** Where something is done. */
 export interface Place {
   workspaceId: string;

@@ -5,6 +5,8 @@ import './viewer.ts';
 import './session.ts';
 import './workspace.ts';
 import './workspace-mutations.ts';
+import './usage.ts';
+import './user-account.ts';
 import './project.ts';
 import './run.ts';
 import './run-mutations.ts';

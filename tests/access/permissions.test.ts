@@ -9,6 +9,8 @@ import {
   projectsFor,
   requirePermission,
   requirePerson,
+  requireServerAdmin,
+  serverPermissions,
   workspaceIdsFor,
 } from '../../src/access/permissions.ts';
 
@@ -159,6 +161,18 @@ test('what a person does as themself takes a person, who signed in or whose key 
     for (const who of allowed) expect(requirePerson(who, action)).toBe('u');
     for (const who of refused)
       expect(() => requirePerson(who, action)).toThrow(expect.objectContaining({ code: 'FORBIDDEN' }));
+  }
+});
+
+test('what concerns the server takes who administers it, signed in: no key, and no role in a workspace', () => {
+  const refused = expect.objectContaining({ code: 'FORBIDDEN' }) as Error;
+  const byKey = { credential: { kind: 'key' as const, id: 'k', expiresAt: null } };
+  for (const action of Object.keys(serverPermissions) as (keyof typeof serverPermissions)[]) {
+    expect(requireServerAdmin(access(null, { isServerAdmin: true }), action)).toBeUndefined();
+    expect(() => requireServerAdmin(access({ role: 'OWNER' }), action)).toThrow(refused);
+    expect(() => requireServerAdmin(access({ role: 'OWNER' }, { isServerAdmin: true, ...byKey }), action)).toThrow(
+      refused,
+    );
   }
 });
 

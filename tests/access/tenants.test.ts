@@ -66,13 +66,19 @@ type Outcome = string;
 
 const ROLES = ['VIEWER', 'MEMBER', 'ADMIN', 'OWNER'];
 
-function expected(who: string, { credential, dead, grant }: Asking, { document, needs, hidden, but }: Case): Outcome {
+function expected(
+  who: string,
+  { credential: shown, dead, out, server, grant }: Asking,
+  { document, needs, hidden, but }: Case,
+): Outcome {
   if (dead) return 'UNAUTHENTICATED';
+  const credential = out ? null : shown;
   if (needs === 'open') return 'ok';
   if (needs === 'session') {
     const otherwise = credential ? ('cookie' in credential ? 'ok' : 'FORBIDDEN') : 'UNAUTHENTICATED';
     return but?.[who] ?? otherwise;
   }
+  if (needs === 'server') return server ? 'ok' : credential ? 'FORBIDDEN' : 'UNAUTHENTICATED';
   if (!credential) return needs === 'self' ? 'null' : 'UNAUTHENTICATED';
   const has = (scope: string) => grant === undefined || grant.scopes.split(' ').includes(scope);
   const judged = (): Outcome => {
@@ -157,8 +163,14 @@ async function answersTo(who: readonly string[], one: Case, how: Ask) {
     outcomes[name] = outcome === 'null' && wanted(name, one) === 'unseen' ? 'unseen' : outcome;
     if (outcomes[name] !== wanted(name, one)) wrong[name] = answer.errors;
     const text = JSON.stringify(answer);
+    // People are told of to those who administer the server, and nothing that is theirs.
+    const ofPeople =
+      one.needs === 'server'
+        ? new RegExp(`${world.mark} (?!owner|admin|member|viewer|guest|stranger|suspended|server|keyed)`)
+        : null;
     const secret = grant?.limited ? world.project : world.mark;
-    if ((!grant || grant.limited) && outcome !== 'unseen' && text.includes(secret)) leaks[name] = text;
+    const isTold = ofPeople ? ofPeople.test(text) || text.includes(world.slug) : text.includes(secret);
+    if ((!grant || grant.limited) && outcome !== 'unseen' && isTold) leaks[name] = text;
   }
   return { outcomes, leaks, wrong };
 }

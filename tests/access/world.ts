@@ -18,6 +18,10 @@ export interface Asking {
   credential: Credential | null;
   /** Of no use: nobody is signed in by it. */
   dead?: true;
+  /** As good as nobody: a session that opens nothing any more. */
+  out?: true;
+  /** Administers the server, signed in. */
+  server?: true;
   grant?: { role: Role; scopes: string; limited?: true; service?: true };
 }
 
@@ -37,7 +41,7 @@ export interface World {
   token: string;
   /** Of the owner, in the bin. */
   binnedId: string;
-  people: Record<'owner' | 'admin' | 'member' | 'viewer' | 'guest', Person>;
+  people: Record<'owner' | 'admin' | 'member' | 'viewer' | 'guest' | 'suspended', Person>;
   asking: Record<string, Asking>;
 }
 
@@ -46,10 +50,10 @@ const RWA = 'READ WRITE ADMIN';
 export async function makeWorld(app: App): Promise<World> {
   const { db } = app.engines;
   const mark = `mark-${randomUUID().slice(0, 8)}`;
-  const names = ['owner', 'admin', 'member', 'viewer', 'guest', 'stranger'] as const;
+  const names = ['owner', 'admin', 'member', 'viewer', 'guest', 'stranger', 'suspended', 'server'] as const;
   const made = await Promise.all(names.map(async (name) => [name, await makePerson(app, `${mark} ${name}`)] as const));
   const people = Object.fromEntries(made) as Record<(typeof names)[number], Person>;
-  const { owner, admin, member, viewer, guest, stranger } = people;
+  const { owner, admin, member, viewer, guest, stranger, suspended, server } = people;
   for (const [, { userId }] of made) await makeSession(db, userId);
   const { workspaceId, slug } = await makeWorkspace(app, `${mark} workspace`, [
     [owner, 'OWNER'],
@@ -57,8 +61,14 @@ export async function makeWorld(app: App): Promise<World> {
     [member, 'MEMBER'],
     [viewer, 'VIEWER'],
     [guest, 'VIEWER'],
+    [suspended, 'MEMBER'],
   ]);
   const elsewhere = await makeWorkspace(app, 'elsewhere', [[stranger, 'OWNER']]);
+  // Beside the one in no workspace, one with a key of theirs.
+  const keyed = await makePerson(app, `${mark} keyed`);
+  await db.user.updateMany({ where: { id: { in: [server.userId, keyed.userId] } }, data: { isAdmin: true } });
+  const keyedPlace = await makeWorkspace(app, 'elsewhere', [[keyed, 'OWNER']]);
+  await db.user.update({ where: { id: suspended.userId }, data: { suspendedAt: new Date() } });
   const project = `${mark} project`;
   const run = 'mutation($input: CreateRunInput!) { createRun(input: $input) { run { id project { id } } } }';
   const make = async (input: object) =>
@@ -123,6 +133,12 @@ export async function makeWorld(app: App): Promise<World> {
       'an expired key': { credential: await key({ expiresAt: new Date(Date.now() - hour) }), dead: true },
       'a revoked key': { credential: await key({ revokedAt: new Date() }), dead: true },
       'a disabled key': { credential: await key({ enabled: false }), dead: true },
+      'a key of somebody suspended': { credential: await key({ userId: suspended.userId }), dead: true },
+      'somebody suspended': { credential: suspended.session, out: true },
+      'an administrator of the server': { credential: server.session, server: true },
+      'a key of an administrator of the server': {
+        credential: (await makeKeyOf(app, { workspaceId: keyedPlace.workspaceId, userId: keyed.userId })).bearer,
+      },
       'somebody from another workspace': { credential: stranger.session },
       'a key of another workspace': {
         credential: (await makeKeyOf(app, { workspaceId: elsewhere.workspaceId, userId: stranger.userId })).bearer,
