@@ -22,7 +22,7 @@ export type AuditAction =
   | 'account.restore'
   | 'account.grantAdmin'
   | 'account.revokeAdmin'
-  | 'account.createResetLink'
+  | 'account.resetLink'
   | 'account.delete'
   | 'session.refuse'
   | 'session.create'
@@ -46,13 +46,14 @@ export type AuditAction =
   | 'serviceAccount.create'
   | 'serviceAccount.delete'
   | 'points.delete'
-  | 'auditLog.export';
+  | 'auditLog.export'
+  | 'server.replaceSecret';
 
 export interface Act {
   action: AuditAction;
   workspaceId: string | null;
   target: {
-    type: 'WORKSPACE' | 'USER' | 'INVITATION' | 'KEY' | 'SERVICE_ACCOUNT' | 'SESSION' | 'RUN';
+    type: 'WORKSPACE' | 'USER' | 'INVITATION' | 'KEY' | 'SERVICE_ACCOUNT' | 'SESSION' | 'RUN' | 'SERVER';
     id: string;
     name: string;
   };

@@ -1,0 +1,45 @@
+// Links that lead back into an account: they set a new password.
+import { createHash, randomBytes } from 'node:crypto';
+import { v7 as uuidv7 } from 'uuid';
+import type { Access } from '../access/access.ts';
+import { type Actor, recordAct } from '../access/audit.ts';
+import type { Db } from '../db/prisma.ts';
+import { RuntideError } from '../errors.ts';
+
+export const RESET_MINUTES = 60;
+
+/** In the fragment, which browsers keep to themselves. */
+export function resetLink(url: string, token: string): string {
+  return `${url}/app/reset-password#${token}`;
+}
+
+/**
+ * For whoever administers the server, who hands it on: as what is mailed, it is good once and for an hour. `url` is the
+ * address by which people reach the server. What was handed out before stays good until one of them is used.
+ */
+export async function createResetLink(db: Db, url: string, userId: string, actor: Access | Actor): Promise<string> {
+  const user = await db.user.findUnique({ where: { id: userId }, select: { name: true } });
+  if (!user) throw new RuntideError('NOT_FOUND', 'there is no such account');
+  const token = randomBytes(24).toString('base64url');
+  await db.$transaction(async (tx) => {
+    await tx.verification.create({
+      data: {
+        id: uuidv7(),
+        identifier: identifierOf('reset-password', token),
+        value: userId,
+        expiresAt: new Date(Date.now() + RESET_MINUTES * 60_000),
+      },
+    });
+    await recordAct(tx, actor, {
+      action: 'account.resetLink',
+      workspaceId: null,
+      target: { type: 'USER', id: userId, name: user.name },
+    });
+  });
+  return resetLink(url, token);
+}
+
+/** As better-auth stores them (`storeIdentifier: 'hashed'`). */
+function identifierOf(kind: string, token: string): string {
+  return createHash('sha256').update(`${kind}:${token}`).digest('base64url');
+}
