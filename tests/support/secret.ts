@@ -1,11 +1,13 @@
 // What servers of the tests sign and encrypt by: the same for all, so that they can share a database.
+import { createHmac } from 'node:crypto';
 import { sessionCookieName } from '../../src/identity/identity.ts';
 
 export const AUTH_SECRET = 'secret-of-the-tests-and-nobody-else';
 
 export const SESSION_COOKIE = sessionCookieName({ secret: AUTH_SECRET, secure: false });
 
-/** As a browser sends it, that signed in. */
+/** As a browser sends it, that signed in: signed, since signing out takes no other. */
 export function cookieOf(sessionToken: string): { cookie: string } {
-  return { cookie: `${SESSION_COOKIE}=${sessionToken}` };
+  const signature = createHmac('sha256', AUTH_SECRET).update(sessionToken).digest('base64');
+  return { cookie: `${SESSION_COOKIE}=${encodeURIComponent(`${sessionToken}.${signature}`)}` };
 }
