@@ -25,18 +25,21 @@ const WRITE = {
 };
 
 type Kind = keyof typeof WRITE;
+type Use = ReturnType<typeof createUse>;
 
 export function createCredentialUse({ pool, log }: { pool: pg.Pool; log: Log }): CredentialUse {
-  const uses = { key: createUse('key', pool, log), session: createUse('session', pool, log) };
+  // By the kind of credential; of others nothing is kept.
+  const uses = new Map<string, Use>([
+    ['key', createUse('key', pool, log)],
+    ['session', createUse('session', pool, log)],
+  ]);
   const flush = async () => {
-    await Promise.all(Object.values(uses).map((use) => use.flush()));
+    await Promise.all([...uses.values()].map((use) => use.flush()));
   };
   const timer = setInterval(() => void flush(), FLUSH_MS);
   timer.unref();
   return {
-    note({ kind, id }, from) {
-      if (Object.hasOwn(uses, kind)) uses[kind].note(id, from);
-    },
+    note: ({ kind, id }, from) => uses.get(kind)?.note(id, from),
     flush,
     close: () => clearInterval(timer),
   };
