@@ -9,6 +9,7 @@ import { createApiKey, ensureOwner, findOwner, isKeyUsable, type Owner } from '.
 import { createTokens } from './access/jwt.ts';
 import { readCredential, readCredentials, writeCredential } from './access/credentials-file.ts';
 import { createSharedBudget } from './access/shared-budget.ts';
+import { readAdminCommand } from './admin.ts';
 import type { Bus } from './bus/bus.ts';
 import { createInProcessBus } from './bus/in-process.ts';
 import { createRedisBus } from './bus/redis.ts';
@@ -255,12 +256,18 @@ async function withOwner<Result>(
   config: Config,
   work: (db: Db, owner: Owner | null) => Promise<Result>,
 ): Promise<Result> {
+  return withDb(config, async (db) =>
+    work(db, config.loopback ? await ensureOwner(db, config.userName) : await findOwner(db)),
+  );
+}
+
+async function withDb<Result>(config: Config, work: (db: Db) => Promise<Result>): Promise<Result> {
   return withDatabase(config, async (connectionString) => {
     await migrate(connectionString);
     const pool = createPool({ connectionString, size: 2, log: pino({ level: config.logLevel }, pino.destination(2)) });
     const db = createPrisma(pool, schemaOf(connectionString));
     try {
-      return await work(db, config.loopback ? await ensureOwner(db, config.userName) : await findOwner(db));
+      return await work(db);
     } finally {
       await db.$disconnect();
       await pool.end();
@@ -297,12 +304,23 @@ const commands: Record<string, (config: Config, flags: string[]) => Promise<void
     });
     say(key);
   },
+  async admin(config, args) {
+    const command = readAdminCommand(args);
+    if (typeof command === 'string') {
+      process.stderr.write(`${command}\n`);
+      process.exit(2);
+    }
+    const url = (await readServerInfo(config.dataDir))?.url ?? addressOf(config, config.port);
+    const secret = () => config.authSecret ?? generatedSecret(config.dataDir, 'auth-secret');
+    await withDb(config, (db) => command({ db, url, secret, say }));
+  },
 };
 
 const [name = 'serve', ...flags] = process.argv.slice(2);
-const usage: Record<string, string[]> = { serve: [], migrate: ['--status'], open: [], key: [] };
+const usage: Record<string, string[]> = { serve: [], migrate: ['--status'], open: [], key: [], admin: ['COMMAND …'] };
 const known = Object.hasOwn(usage, name) ? usage[name] : undefined;
-const strange = known ? flags.filter((flag) => !known.includes(flag)) : [name];
+// `admin` reads its own.
+const strange = name === 'admin' ? [] : known ? flags.filter((flag) => !known.includes(flag)) : [name];
 if (strange.length > 0) {
   const lines = Object.entries(usage).map(
     ([one, takes]) => `  ${[one, ...takes.map((flag) => `[${flag}]`)].join(' ')}`,

@@ -10,7 +10,7 @@ const layers = [
   ['db', 'bus', 'objects', 'mail'],
   ['access', 'identity', 'runs', 'workspaces', 'metrics', 'live', 'media', 'artifacts', 'console'],
   ['schema', 'http', 'rest'],
-  ['main.ts'],
+  ['main.ts', 'admin.ts'],
 ];
 const edge = layers.findIndex((layer) => layer.includes('schema'));
 

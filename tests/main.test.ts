@@ -161,7 +161,7 @@ test('a word that is no command changes nothing and lists what there is', async 
     expect(outcome).toEqual({
       code: 2,
       stdout: '',
-      stderr: `Runtide does not know ${args.at(-1)}. It knows:\n  serve\n  migrate [--status]\n  open\n  key\n`,
+      stderr: `Runtide does not know ${args.at(-1)}. It knows:\n  serve\n  migrate [--status]\n  open\n  key\n  admin [COMMAND …]\n`,
     });
   }
   await expect(stat(join(home, 'data'))).rejects.toThrow('ENOENT');

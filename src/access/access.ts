@@ -27,6 +27,8 @@ export interface Access {
   workspaces: ReadonlyMap<string, Grant>;
   /** Where things go when the client names no workspace: the key's own, or the one that the user joined first. */
   homeWorkspaceId: string | null;
+  /** Administers the server itself, which opens no workspace. Of sessions alone: an administrator's key is a member's. */
+  isServerAdmin?: true;
   from: From;
 }
 

@@ -8,9 +8,26 @@ import type { Access, From } from './access.ts';
 
 export type AuditAction =
   | 'account.create'
+  | 'account.update'
+  | 'account.changeEmail'
+  | 'account.verifyEmail'
+  | 'account.setPassword'
+  | 'account.changePassword'
+  | 'account.resetPassword'
+  | 'account.enableTwoFactor'
+  | 'account.disableTwoFactor'
+  | 'account.linkProvider'
+  | 'account.unlinkProvider'
+  | 'account.suspend'
+  | 'account.restore'
+  | 'account.grantAdmin'
+  | 'account.revokeAdmin'
   | 'account.resetLink'
+  | 'account.delete'
+  | 'session.refuse'
   | 'session.create'
   | 'session.delete'
+  | 'session.revoke'
   | 'workspace.create'
   | 'workspace.update'
   | 'workspace.delete'
@@ -35,13 +52,24 @@ export type AuditAction =
   | 'project.restore'
   | 'project.purge'
   | 'points.delete'
-  | 'auditLog.export';
+  | 'auditLog.export'
+  | 'server.replaceSecret';
 
 export interface Act {
   action: AuditAction;
   workspaceId: string | null;
   target: {
-    type: 'WORKSPACE' | 'USER' | 'INVITATION' | 'KEY' | 'TOKEN' | 'SERVICE_ACCOUNT' | 'SESSION' | 'PROJECT' | 'RUN';
+    type:
+      | 'WORKSPACE'
+      | 'USER'
+      | 'INVITATION'
+      | 'KEY'
+      | 'TOKEN'
+      | 'SERVICE_ACCOUNT'
+      | 'SESSION'
+      | 'PROJECT'
+      | 'RUN'
+      | 'SERVER';
     id: string;
     name: string;
   };
@@ -64,8 +92,8 @@ export const THE_SERVER: Actor = {
   from: { address: null, userAgent: null },
 };
 
-/** A command on the server's own machine, or its first start: on behalf of that person, whoever typed it. */
-export function atTheMachine(userId: string): Actor {
+/** A command on the server's own machine, or its first start: on behalf of that person, if of any, whoever typed it. */
+export function atTheMachine(userId: string | null = null): Actor {
   return { ...THE_SERVER, userId, name: "somebody at the server's machine", credential: { kind: 'machine', id: null } };
 }
 
@@ -109,14 +137,28 @@ export async function recordSession(
   action: 'session.create' | 'session.delete',
   { userId, sessionId, from, by }: { userId: string; sessionId: string; from: From; by: string },
 ): Promise<void> {
-  const { name, memberships } = await tx.user.findUniqueOrThrow({
-    where: { id: userId },
-    select: { name: true, memberships: { select: { workspaceId: true } } },
-  });
+  const { name } = await tx.user.findUniqueOrThrow({ where: { id: userId }, select: { name: true } });
   const actor: Actor = { userId, name, credential: { kind: 'session', id: sessionId }, from };
   const target = { type: 'SESSION' as const, id: sessionId, name };
-  const places = memberships.length > 0 ? memberships : [{ workspaceId: null }];
-  for (const { workspaceId } of places) await recordAct(tx, actor, { action, workspaceId, target, details: { by } });
+  await recordForPerson(tx, actor, userId, { action, target, details: { by } });
+}
+
+/**
+ * What was done to an account: an entry in each workspace the person is in, whose owners may know; where there is none,
+ * or where whoever administers the server did it, one of the server.
+ */
+export async function recordForPerson(
+  tx: Prisma.TransactionClient,
+  actor: Access | Actor,
+  userId: string,
+  act: Omit<Act, 'workspaceId'>,
+  { byServer = false }: { byServer?: boolean } = {},
+): Promise<void> {
+  const memberships = await tx.membership.findMany({ where: { userId }, select: { workspaceId: true } });
+  const places: (string | null)[] = memberships.map(({ workspaceId }) => workspaceId);
+  if (byServer || places.length === 0) places.push(null);
+  const rows = places.map((workspaceId) => rowOf(actor, { ...act, workspaceId }));
+  await tx.auditEntry.createMany({ data: rows });
 }
 
 function rowOf({ userId, name, credential, from }: Access | Actor, { action, workspaceId, target, details }: Act) {

@@ -7,8 +7,8 @@ import { RuntideError } from '../errors.ts';
 import type { Prisma } from '../generated/prisma/client.ts';
 import { type Access, type From, type OwnGrant, SCOPES, scopesOf } from './access.ts';
 import type { AccessChanges } from './changes.ts';
+import { createCredentialUse } from './credential-use.ts';
 import { expired, isJwt, lessened, notGood, type Tokens } from './jwt.ts';
-import { createKeyUse } from './key-use.ts';
 import { limits } from './limits.ts';
 import { createSharing } from './sharing.ts';
 import { hashToken, isToken } from './token.ts';
@@ -62,7 +62,7 @@ export function createAuthenticator({
 }): Authenticator {
   const believed = new Map<string, Promise<Omit<Access, 'from'> | null>>();
   const sharing = createSharing({ pool, publicProjects });
-  const keyUse = createKeyUse({ pool, log });
+  const use = createCredentialUse({ pool, log });
   const stop = changes.onChange(() => {
     believed.clear();
     sharing.forget();
@@ -86,20 +86,20 @@ export function createAuthenticator({
       }
       const found = await known;
       if (!found) return sharing.anonymous(presented.from);
-      const { kind, id, expiresAt, parent } = found.credential;
+      const { kind, expiresAt, parent } = found.credential;
       if (expiresAt && expiresAt <= new Date()) {
         if (kind === 'session') return sharing.anonymous(presented.from);
         if (kind === 'token') throw expired();
         throw unauthenticated('the API key has expired: make a new one');
       }
-      if (kind === 'key') keyUse.note(id, presented.from);
-      else if (parent?.kind === 'key') keyUse.note(parent.id, presented.from);
+      // A token's use is that of what made it.
+      use.note(parent ?? found.credential, presented.from);
       return { ...found, from: presented.from };
     },
     onChange: (listener) => changes.onChange(listener),
     close() {
       stop();
-      keyUse.close();
+      use.close();
     },
   };
 }
@@ -185,6 +185,7 @@ async function knownBySession(db: Db, where: Prisma.SessionWhereUniqueInput): Pr
         select: {
           name: true,
           suspendedAt: true,
+          isAdmin: true,
           memberships: { where: { workspace: { deletedAt: null } }, orderBy: { createdAt: 'asc' } },
         },
       },
@@ -196,6 +197,7 @@ async function knownBySession(db: Db, where: Prisma.SessionWhereUniqueInput): Pr
     credential: { kind: 'session', id, expiresAt },
     userId,
     name: user.name,
+    ...(user.isAdmin ? { isServerAdmin: true as const } : {}),
     // Whoever signed in may do what their role allows.
     workspaces: new Map(
       user.memberships.map(({ workspaceId, role }) => [

@@ -67,14 +67,37 @@ export const permissions = {
 
 export type Action = keyof typeof permissions;
 
-/** What a person does as themself, in no workspace: what a key must have for it. Whoever is signed in may. */
+/** What a person does as themself, in no workspace: what a key must have for it; SESSION: no key may. Whoever signed in may. */
 export const accountPermissions = {
   'workspace.create': 'ADMIN',
   'workspace.restore': 'ADMIN',
   'invitation.accept': 'ADMIN',
-} as const satisfies Record<string, Scope>;
+  'session.read': 'SESSION',
+  'session.revoke': 'SESSION',
+  'account.read': 'SESSION',
+  'account.delete': 'SESSION',
+} as const satisfies Record<string, Scope | 'SESSION'>;
 
 export type AccountAction = keyof typeof accountPermissions;
+
+/** What concerns the server itself: for who administers it and signed in. It opens nothing inside of workspaces. */
+export const serverPermissions = {
+  'user.read': 'session',
+  'user.suspend': 'session',
+  'user.restore': 'session',
+  'user.delete': 'session',
+  'user.setAdmin': 'session',
+  'server.readUsage': 'session',
+  'server.readAudit': 'session',
+} as const satisfies Record<string, Access['credential']['kind']>;
+
+export type ServerAction = keyof typeof serverPermissions;
+
+/** FORBIDDEN before anything is looked up, so that nobody learns what there is; to keys always. */
+export function requireServerAdmin({ isServerAdmin, credential }: Access, action: ServerAction): void {
+  if (isServerAdmin && credential.kind === serverPermissions[action]) return;
+  throw new RuntideError('FORBIDDEN', 'this is for who administers the server, signed in: no key may do it');
+}
 
 /** Where something is done. */
 export interface Place {
@@ -120,10 +143,14 @@ export function requirePermission(access: Access, place: Place, action: Action, 
   throw refusal.seen ? new RuntideError('FORBIDDEN', refusal.why) : notFound(what);
 }
 
-/** FORBIDDEN for service accounts, and for keys that lack the scope or are limited to projects. Returns who it is. */
+/** FORBIDDEN for service accounts, for keys where it takes a session, and for keys that lack the scope or are limited to projects. Returns who it is. */
 export function requirePerson({ userId, credential, workspaces }: Access, action: AccountAction): string {
   if (userId === null) throw new RuntideError('FORBIDDEN', 'this is for people: a service account cannot do it');
-  const scope = accountPermissions[action];
+  const scope: Scope | 'SESSION' = accountPermissions[action];
+  if (scope === 'SESSION') {
+    if (credential.kind === 'session') return userId;
+    throw new RuntideError('FORBIDDEN', 'sign in for this: no key may do it');
+  }
   const isWhole = [...workspaces.values()].every(
     ({ scopes, projectIds, guest }) => guest || (scopes.has(scope) && !projectIds),
   );

@@ -3,7 +3,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { hash } from 'node:crypto';
 import { setTimeout } from 'node:timers/promises';
-import { betterAuth, type BetterAuthOptions } from 'better-auth';
+import { betterAuth, type BetterAuthOptions, type GenericEndpointContext } from 'better-auth';
 import { APIError, createAuthMiddleware, getOAuthState, isAPIError } from 'better-auth/api';
 import { twoFactor, username } from 'better-auth/plugins';
 import type pg from 'pg';
@@ -23,6 +23,7 @@ import { linksPlugin } from './links.ts';
 import { createIdentityMails, readVerification, VERIFY_HOURS } from './mails.ts';
 import { createPasswords } from './passwords.ts';
 import { isMapped, type Known, type ProviderAddresses, providerRequest, providersPlugin } from './providers.ts';
+import { createAccountRecord } from './record.ts';
 import { beginAccount, requireRegistration, type Shown } from './registration.ts';
 import { endWhatWasBegun, expectChange, RESET_MINUTES, takeChange } from './reset.ts';
 import { factorBounds } from './second-factor.ts';
@@ -99,6 +100,7 @@ export function createIdentity(
   const provesAddress = registration.mode === 'domain' || options.verifyEmail;
   const mails = createIdentityMails({ pool, mailer, log }, options.url);
   const passwords = createPasswords();
+  const record = createAccountRecord({ db, log }, () => shown().from);
 
   const settings = {
     appName: 'Runtide',
@@ -169,6 +171,7 @@ export function createIdentity(
       async onPasswordReset({ user }) {
         await unlinkUnvouched(db, user);
         await endWhatWasBegun(db, user.id);
+        await record.passwordReset(user);
         mails.passwordChanged(user);
       },
       async onExistingUserSignUp({ user }) {
@@ -290,6 +293,7 @@ export function createIdentity(
           const { name } = await db.user.findUniqueOrThrow({ where: { id: change.userId } });
           mails.addressChanged({ name, email: change.email }, change.newEmail);
         }
+        record.refused({ path: ctx.path, body: ctx.body, returned, pending: () => pendingOf(ctx) });
         // Nothing of it for scripts: the cookie is what signs in.
         if (typeof returned === 'object' && returned !== null && !isAPIError(returned)) return withoutTokens(returned);
         return undefined;
@@ -468,6 +472,13 @@ export async function requireAttempts(pool: pg.Pool, bounds: readonly Bound[]): 
       { 'retry-after': String(seconds) },
     );
   }
+}
+
+/** Who has given their password in this browser, and still has to give the second factor. */
+async function pendingOf({ context, getSignedCookie }: GenericEndpointContext): Promise<string | null> {
+  const identifier = await getSignedCookie(context.createAuthCookie('two_factor').name, context.secret);
+  const found = identifier ? await context.internalAdapter.findVerificationValue(identifier) : null;
+  return found?.value ?? null;
 }
 
 /** A session's token leaves the server in its cookie alone. */

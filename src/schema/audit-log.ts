@@ -1,4 +1,8 @@
+import { requireAccess } from '../access/access.ts';
+import { requireServerAdmin } from '../access/permissions.ts';
+import { isId, isStorable } from '../runs/text.ts';
 import { builder } from './builder.ts';
+import { checkPlaces } from './page-size.ts';
 
 export const AuditEntryType = builder.prismaObject('AuditEntry', {
   description: 'One act: who did what to what, when, from where and by which credential. Never changed.',
@@ -12,7 +16,8 @@ export const AuditEntryType = builder.prismaObject('AuditEntry', {
     }),
     actorName: t.exposeString('actorName', { description: 'What whoever did it was called then.' }),
     credentialKind: t.exposeString('credentialKind', {
-      description: "`session`, `key`, `machine` (a command on the server's own) or `server`.",
+      description:
+        "`session`, `key`, `registration`, `link` (in a mail), `attempt` (a sign-in that was refused), `machine` (a command on the server's own) or `server`.",
     }),
     credentialId: t.exposeID('credentialId', { nullable: true, description: 'The id of the key or session.' }),
     address: t.exposeString('address', { nullable: true, description: 'The network address that it came from.' }),
@@ -42,4 +47,43 @@ export const AuditConnection = builder.connectionObject(
     }),
   },
   { name: 'AuditEdge', description: 'An entry and its place in the log.' },
+);
+
+/** Null: of the server. */
+export function entriesOf(
+  workspaceId: string | null,
+  action: string | null | undefined,
+  actorId: string | null | undefined,
+) {
+  return {
+    workspaceId,
+    ...(action == null ? {} : { action: isStorable(action) ? action : { in: [] } }),
+    ...(actorId == null ? {} : { actorId: isId(actorId) ? actorId : { in: [] } }),
+  };
+}
+
+builder.queryField('auditLog', (t) =>
+  t.prismaConnection(
+    {
+      type: AuditEntryType,
+      cursor: 'id',
+      description:
+        'What was done to accounts by those who administer the server, and by and to accounts in no workspace, the newest first. For who administers it, signed in: FORBIDDEN for everybody else and for keys.',
+      args: {
+        action: t.arg.string({ description: 'Only these acts, such as `account.suspend`.' }),
+        actorId: t.arg.id({ description: 'Only those of this person.' }),
+      },
+      totalCount: (_, { action, actorId }, { db, access }) => {
+        requireServerAdmin(requireAccess(access), 'server.readAudit');
+        return db.auditEntry.count({ where: entriesOf(null, action, actorId) });
+      },
+      resolve: (query, _, { action, actorId, ...places }, { db, access }) => {
+        const find = { ...query, where: entriesOf(null, action, actorId), orderBy: { id: 'desc' as const } };
+        requireServerAdmin(requireAccess(access), 'server.readAudit');
+        checkPlaces(places);
+        return db.auditEntry.findMany(find);
+      },
+    },
+    AuditConnection,
+  ),
 );

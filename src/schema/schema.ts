@@ -2,9 +2,12 @@
 import './scalars.ts';
 import './server-info.ts';
 import './viewer.ts';
+import './session.ts';
 import './workspace.ts';
 import './workspace-mutations.ts';
 import './token.ts';
+import './usage.ts';
+import './user-account.ts';
 import './project.ts';
 import './project-mutations.ts';
 import './run.ts';

@@ -9,6 +9,18 @@ export const ViewerType = builder.prismaObject('User', {
     id: t.exposeID('id', { description: 'The id of the person.' }),
     name: t.exposeString('name', { description: 'What the person is called.' }),
     email: t.exposeString('email', { description: 'The e-mail address.' }),
+    emailVerified: t.exposeBoolean('emailVerified', { description: 'Whether that address was proven to be theirs.' }),
+    username: t.exposeString('username', {
+      nullable: true,
+      description: 'What they sign in by, beside the address; null: they have chosen none yet.',
+    }),
+    twoFactorEnabled: t.exposeBoolean('twoFactorEnabled', {
+      description: 'Whether signing in by a password takes a second factor.',
+    }),
+    isAdmin: t.boolean({
+      description: 'Whether they administer the server by this credential: never by a key.',
+      resolve: (_, __, { access }) => access?.isServerAdmin === true,
+    }),
     image: t.exposeString('image', { nullable: true, description: 'The address of a picture.' }),
     workspaces: t.prismaField({
       type: ['Workspace'],

@@ -1,10 +1,10 @@
 import { requireAccess, requireReader } from '../access/access.ts';
 import { projectsFor, workspaceIdsFor } from '../access/permissions.ts';
 import type { Prisma } from '../generated/prisma/client.ts';
-import { isId, isStorable } from '../runs/text.ts';
+import { isStorable } from '../runs/text.ts';
 import { inBinFor } from '../workspaces/projects.ts';
 import { ApiKeyConnection, ServiceAccountConnection } from './api-key.ts';
-import { AuditConnection, AuditEntryType } from './audit-log.ts';
+import { AuditConnection, AuditEntryType, entriesOf } from './audit-log.ts';
 import { builder } from './builder.ts';
 import { InvitationConnection } from './invitation.ts';
 import { MemberConnection, RoleType } from './member.ts';
@@ -153,14 +153,6 @@ builder.prismaObject('Workspace', {
     ),
   }),
 });
-
-function entriesOf(workspaceId: string, action: string | null | undefined, actorId: string | null | undefined) {
-  return {
-    workspaceId,
-    ...(action == null ? {} : { action: isStorable(action) ? action : { in: [] } }),
-    ...(actorId == null ? {} : { actorId: isId(actorId) ? actorId : { in: [] } }),
-  };
-}
 
 function containing(text: string): Prisma.StringFilter {
   return isStorable(text) ? { contains: text, mode: 'insensitive' } : { in: [] };

@@ -12,6 +12,8 @@ export interface Case {
     | 'open' // to nobody as well
     | 'self' // what everybody knows of themself
     | 'person' // what a person does in no workspace
+    | 'session' // what a person does who signed in, and no key
+    | 'server' // what concerns the server: who administers it, signed in
     | Needs;
   /** Whoever may not do it may not even see what it is about. */
   hidden?: true;
@@ -74,6 +76,24 @@ export const queries: Record<string, Case> = {
     at: 'viewer.deletedWorkspaces',
     needs: 'self',
   },
+  'Viewer.sessions': {
+    document: '{ viewer { sessions { device current } } }',
+    at: 'viewer.sessions',
+    needs: 'session',
+    // Which is nobody, who has no viewer.
+    but: { nobody: 'null', 'somebody suspended': 'null', 'a service account': 'null' },
+  },
+  'Query.users': {
+    document: `{ users(first: 100, search: "example.org") { totalCount ${PAGE} nodes { name email lastSeenAt usage { runs bytes } } } }`,
+    at: 'users',
+    needs: 'server',
+  },
+  'Query.serverUsage': { document: '{ serverUsage { runs } }', at: 'serverUsage', needs: 'server' },
+  'Query.auditLog': {
+    document: `{ auditLog(first: 100) { totalCount ${PAGE} nodes { targetName details } } }`,
+    at: 'auditLog',
+    needs: 'server',
+  },
   'Query.workspace': { document: inWorkspace('name'), variables: bySlug, at: 'workspace', needs: readSome },
   'Workspace.projects': {
     document: inWorkspace(`projects(first: 5) { totalCount ${PAGE} nodes { name } }`),
@@ -118,6 +138,12 @@ export const queries: Record<string, Case> = {
     variables: bySlug,
     at: 'workspace.auditLog',
     needs: administer,
+  },
+  'Workspace.usage': {
+    document: inWorkspace('usage { members runs }'),
+    variables: bySlug,
+    at: 'workspace.usage',
+    needs: readAll,
   },
   'Query.project, by id': { document: inProject('name'), variables: byProject, at: 'project', needs: read },
   'Query.project, by name': {
@@ -300,6 +326,8 @@ export const mutations: Record<string, Case> = {
       'a viewer': 'unseen',
       'a member': 'unseen',
       'an admin': 'unseen',
+      'an administrator of the server': 'unseen',
+      'a key of an administrator of the server': 'unseen',
     },
   },
   'Mutation.acceptInvitation': {
@@ -307,6 +335,56 @@ export const mutations: Record<string, Case> = {
     variables: input(({ token }) => ({ token })),
     at: 'acceptInvitation',
     needs: 'person',
+  },
+  'Mutation.revokeSession': {
+    document: mutation('revokeSession', 'RevokeSessionInput', 'id'),
+    variables: input(({ people }) => ({ id: people.owner.sessionId })),
+    at: 'revokeSession',
+    needs: 'session',
+    but: {
+      'somebody from another workspace': 'unseen',
+      'a viewer': 'unseen',
+      'a member': 'unseen',
+      'an admin': 'unseen',
+      'an administrator of the server': 'unseen',
+    },
+  },
+  'Mutation.revokeOtherSessions': {
+    document: 'mutation { revokeOtherSessions { count } }',
+    at: 'revokeOtherSessions',
+    needs: 'session',
+  },
+  'Mutation.deleteViewer': {
+    document: mutation('deleteViewer', 'DeleteViewerInput', 'id'),
+    variables: input(() => ({})),
+    at: 'deleteViewer',
+    needs: 'session',
+    // Others are in what they alone own.
+    but: { 'the owner': 'CONFLICT' },
+  },
+  'Mutation.suspendUser': {
+    document: mutation('suspendUser', 'SuspendUserInput', 'user { suspendedAt }'),
+    variables: input(({ people }) => ({ id: people.guest.userId })),
+    at: 'suspendUser',
+    needs: 'server',
+  },
+  'Mutation.restoreUser': {
+    document: mutation('restoreUser', 'RestoreUserInput', 'user { suspendedAt }'),
+    variables: input(({ people }) => ({ id: people.suspended.userId })),
+    at: 'restoreUser',
+    needs: 'server',
+  },
+  'Mutation.setServerAdmin': {
+    document: mutation('setServerAdmin', 'SetServerAdminInput', 'user { isAdmin }'),
+    variables: input(({ people }) => ({ id: people.guest.userId, isAdmin: true })),
+    at: 'setServerAdmin',
+    needs: 'server',
+  },
+  'Mutation.deleteUser': {
+    document: mutation('deleteUser', 'DeleteUserInput', 'id'),
+    variables: input(({ people }) => ({ id: people.owner.userId, handOverTo: people.admin.userId })),
+    at: 'deleteUser',
+    needs: 'server',
   },
   'Mutation.updateWorkspace': {
     document: mutation('updateWorkspace', 'UpdateWorkspaceInput', 'workspace { name }'),

@@ -12,10 +12,16 @@ export type Outcome = string;
 const ROLES = ['VIEWER', 'MEMBER', 'ADMIN', 'OWNER'];
 
 function expected(who: string, asking: Asking, one: Case): Outcome {
-  const { credential, dead, grant, guest } = asking;
+  const { dead, out, server, grant, guest } = asking;
+  const credential = out ? null : asking.credential;
   const { document, needs, hidden, but, outside } = one;
   if (dead) return 'UNAUTHENTICATED';
   if (needs === 'open') return 'ok';
+  if (needs === 'session') {
+    const otherwise = credential ? ('cookie' in credential ? 'ok' : 'FORBIDDEN') : 'UNAUTHENTICATED';
+    return but?.[who] ?? otherwise;
+  }
+  if (needs === 'server') return server ? 'ok' : credential ? 'FORBIDDEN' : 'UNAUTHENTICATED';
   if (guest && typeof needs === 'object') return expectedOfGuest(asking, one, needs);
   if (!credential) return needs === 'self' ? 'null' : 'UNAUTHENTICATED';
   const has = (scope: string) => grant === undefined || scope === 'ANY' || grant.scopes.split(' ').includes(scope);
@@ -39,9 +45,9 @@ function expected(who: string, asking: Asking, one: Case): Outcome {
 }
 
 /** Who is not in the workspace, where the project is public. */
-function expectedOfGuest({ credential }: Asking, { asGuest }: Case, needs: Needs): Outcome {
+function expectedOfGuest({ credential, out }: Asking, { asGuest }: Case, needs: Needs): Outcome {
   if (needs.in === 'project' && needs.scope === 'READ') return asGuest ?? 'ok';
-  if (!credential) return 'UNAUTHENTICATED';
+  if (!credential || out) return 'UNAUTHENTICATED';
   return needs.in === 'project' || needs.in === 'shared' ? (asGuest ?? 'FORBIDDEN') : 'unseen';
 }
 
@@ -61,7 +67,6 @@ export function createMatrix(app: App, world: World) {
   async function stored(): Promise<string> {
     const tables = [
       '"user"',
-      'session',
       'workspace',
       'membership',
       'invitation',
@@ -72,7 +77,8 @@ export function createMatrix(app: App, world: World) {
     ];
     const more = ['attempt', 'run_head', 'run_writer', 'journal', 'audit_entry'];
     const keys = `SELECT id, name, scopes, all_projects, project_ids, enabled, expires_at, revoked_at FROM api_key`;
-    const sums = [...[...tables, ...more].map((table) => `SELECT * FROM ${table}`), keys].map(
+    const sessions = 'SELECT id, user_id, token_hash, expires_at FROM session';
+    const sums = [...[...tables, ...more].map((table) => `SELECT * FROM ${table}`), keys, sessions].map(
       (rows) => `(SELECT md5(coalesce(string_agg(t::text, ',' ORDER BY t::text), '')) FROM (${rows}) t)`,
     );
     const { rows } = await app.engines.pool.query({ text: `SELECT ${sums.join(', ')}`, rowMode: 'array' });
@@ -127,8 +133,14 @@ export function createMatrix(app: App, world: World) {
       const secret = grant?.limited || grant?.outside ? world.project : world.mark;
       // What is public is told to guests, and nothing else.
       const told = guest ? world.open.reduce((left, open) => left.replaceAll(open, ''), text) : text;
-      if ((!grant || grant.limited || grant.outside) && outcome !== 'unseen' && told.includes(secret))
-        leaks[name] = text;
+      // People are told of to those who administer the server, and nothing that is theirs.
+      const isTold =
+        one.needs === 'server'
+          ? new RegExp(`${world.mark} (?!owner|admin|member|viewer|guest|stranger|suspended|server|keyed)`).test(
+              told,
+            ) || told.includes(world.slug)
+          : told.includes(secret);
+      if ((!grant || grant.limited || grant.outside) && outcome !== 'unseen' && isTold) leaks[name] = text;
     }
     return { outcomes, leaks, wrong };
   }

@@ -9,6 +9,8 @@ import {
   projectsFor,
   requirePermission,
   requirePerson,
+  requireServerAdmin,
+  serverPermissions,
   workspaceIdsFor,
 } from '../../src/access/permissions.ts';
 
@@ -159,14 +161,17 @@ test('what a person does as themself takes a person, who signed in or whose key 
   const key = { credential: { kind: 'key' as const, id: 'k', expiresAt: null } };
   for (const action of Object.keys(accountPermissions) as (keyof typeof accountPermissions)[]) {
     // Also in no workspace at all.
-    expect(requirePerson(access(null), action)).toBe('u');
-    expect(requirePerson(access({ role: 'VIEWER' }), action)).toBe('u');
-    expect(requirePerson(access({ role: 'OWNER' }, key), action)).toBe('u');
-    for (const who of [
+    const allowed = [access(null), access({ role: 'VIEWER' })];
+    const refused = [
       access({ role: 'OWNER', scopes: ['READ', 'WRITE'] }, key),
       access({ role: 'OWNER', projectIds: [P] }, key),
       access({ role: 'ADMIN' }, { ...key, userId: null }),
-    ])
+    ];
+    const byKey = access({ role: 'OWNER' }, key);
+    if (accountPermissions[action] === 'SESSION') refused.push(byKey);
+    else allowed.push(byKey);
+    for (const who of allowed) expect(requirePerson(who, action)).toBe('u');
+    for (const who of refused)
       expect(() => requirePerson(who, action)).toThrow(expect.objectContaining({ code: 'FORBIDDEN' }));
   }
 });
@@ -212,6 +217,18 @@ describe('a project', () => {
     });
     expect(projectsFor(guest, 'run.update')).toEqual({ OR: [] });
   });
+});
+
+test('what concerns the server takes who administers it, signed in: no key, and no role in a workspace', () => {
+  const refused = expect.objectContaining({ code: 'FORBIDDEN' }) as Error;
+  const byKey = { credential: { kind: 'key' as const, id: 'k', expiresAt: null } };
+  for (const action of Object.keys(serverPermissions) as (keyof typeof serverPermissions)[]) {
+    expect(requireServerAdmin(access(null, { isServerAdmin: true }), action)).toBeUndefined();
+    expect(() => requireServerAdmin(access({ role: 'OWNER' }), action)).toThrow(refused);
+    expect(() => requireServerAdmin(access({ role: 'OWNER' }, { isServerAdmin: true, ...byKey }), action)).toThrow(
+      refused,
+    );
+  }
 });
 
 test('lists hold what may be read there, and with nothing that may be read they are empty', () => {

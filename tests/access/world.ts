@@ -3,7 +3,15 @@ import { randomUUID } from 'node:crypto';
 import type { Role } from '../../src/access/access.ts';
 import { hashToken, makeToken } from '../../src/access/token.ts';
 import type { App } from '../support/app.ts';
-import { type Credential, makeKeyOf, makePerson, makeWorkspace, mustAs, type Person } from '../support/people.ts';
+import {
+  type Credential,
+  makeKeyOf,
+  makePerson,
+  makeSession,
+  makeWorkspace,
+  mustAs,
+  type Person,
+} from '../support/people.ts';
 
 /** Whoever asks, and what they have there: null is nothing at all. */
 export interface Asking {
@@ -22,6 +30,10 @@ export interface Asking {
   };
   /** Not in the workspace, and reads what is public. */
   guest?: true;
+  /** As good as nobody: a session that opens nothing any more. */
+  out?: true;
+  /** Administers the server, signed in. */
+  server?: true;
 }
 
 export interface World {
@@ -44,7 +56,7 @@ export interface World {
   binnedId: string;
   /** A project of the owner's, in the bin. */
   binnedProjectId: string;
-  people: Record<'owner' | 'admin' | 'member' | 'viewer' | 'guest', Person>;
+  people: Record<'owner' | 'admin' | 'member' | 'viewer' | 'guest' | 'suspended', Person>;
   asking: Record<string, Asking>;
 }
 
@@ -57,18 +69,25 @@ export async function makeWorld(
 ): Promise<World> {
   const { db } = app.engines;
   const mark = `mark-${randomUUID().slice(0, 8)}`;
-  const names = ['owner', 'admin', 'member', 'viewer', 'guest', 'stranger'] as const;
+  const names = ['owner', 'admin', 'member', 'viewer', 'guest', 'stranger', 'suspended', 'server'] as const;
   const made = await Promise.all(names.map(async (name) => [name, await makePerson(app, `${mark} ${name}`)] as const));
   const people = Object.fromEntries(made) as Record<(typeof names)[number], Person>;
-  const { owner, admin, member, viewer, guest, stranger } = people;
+  const { owner, admin, member, viewer, guest, stranger, suspended, server } = people;
+  for (const [, { userId }] of made) await makeSession(db, userId);
   const { workspaceId, slug } = await makeWorkspace(app, `${mark} workspace`, [
     [owner, 'OWNER'],
     [admin, 'ADMIN'],
     [member, 'MEMBER'],
     [viewer, 'VIEWER'],
     [guest, 'VIEWER'],
+    [suspended, 'MEMBER'],
   ]);
   const elsewhere = await makeWorkspace(app, 'elsewhere', [[stranger, 'OWNER']]);
+  // Beside the one in no workspace, one with a key of theirs.
+  const keyed = await makePerson(app, `${mark} keyed`);
+  await db.user.updateMany({ where: { id: { in: [server.userId, keyed.userId] } }, data: { isAdmin: true } });
+  const keyedPlace = await makeWorkspace(app, 'elsewhere', [[keyed, 'OWNER']]);
+  await db.user.update({ where: { id: suspended.userId }, data: { suspendedAt: new Date() } });
   const project = `${mark} project`;
   const run = 'mutation($input: CreateRunInput!) { createRun(input: $input) { run { id project { id } } } }';
   const make = async (input: object) =>
@@ -208,6 +227,13 @@ export async function makeWorld(
       'a disabled key': { credential: await key({ enabled: false }), dead: true },
       'somebody from another workspace': { credential: stranger.session, ...isPublic },
       'an expired token': { credential: bearer(expired), dead: true },
+      'a key of somebody suspended': { credential: await key({ userId: suspended.userId }), dead: true },
+      'somebody suspended': { credential: suspended.session, out: true, ...isPublic },
+      'an administrator of the server': { credential: server.session, server: true, ...isPublic },
+      'a key of an administrator of the server': {
+        credential: (await makeKeyOf(app, { workspaceId: keyedPlace.workspaceId, userId: keyed.userId })).bearer,
+        ...isPublic,
+      },
       'a key of another workspace': {
         credential: await keyElsewhere({}),
         ...isPublic,

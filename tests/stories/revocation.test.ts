@@ -3,16 +3,20 @@
 import { once } from 'node:events';
 import { afterEach, expect, test } from 'vitest';
 import { WebSocket } from 'ws';
+import { atTheMachine } from '../../src/access/audit.ts';
 import { createPool } from '../../src/db/pool.ts';
 import { createPrisma } from '../../src/db/prisma.ts';
+import { createResetLink } from '../../src/identity/reset.ts';
 import { until } from '../support/client.ts';
 import { createDatabase } from '../support/database.ts';
+import { post } from '../support/identity.ts';
 import { silentLog } from '../support/log.ts';
 import {
   askAs,
   type Credential,
   makeKeyOf,
   makePerson,
+  makeSession,
   makeWorkspace,
   mustAs,
   type Person,
@@ -20,6 +24,7 @@ import {
 } from '../support/people.ts';
 import { freePort } from '../support/port.ts';
 import { startRedis } from '../support/redis.ts';
+import { cookieOf } from '../support/secret.ts';
 import { removeHome, startServerProcess } from '../support/server-process.ts';
 import { send } from '../support/send.ts';
 
@@ -86,12 +91,39 @@ type Story = { name: string; credential: Credential; slug: string; revoke(): Pro
 async function stories(here: Place): Promise<Story[]> {
   const { db } = here.engines;
   const owner = await makePerson(here, 'Olga');
-  const people = (await Promise.all(
-    ['signs out', 'is removed', 'is deleted', 'had a key', 'had a token', 'made a token', 'is suspended'].map((name) =>
-      makePerson(here, name),
-    ),
-  )) as [Person, Person, Person, Person, Person, Person, Person];
-  const [signsOut, removed, deleted, keyed, tokened, tokenMaker, suspended] = people;
+  const admin = await makePerson(here, 'administrator of the server');
+  await db.user.update({ where: { id: admin.userId }, data: { isAdmin: true } });
+  const person = (name: string) => makePerson(here, name);
+  const [signsOut, removed, deleted, keyed] = [
+    await person('signs out'),
+    await person('is removed'),
+    await person('is deleted'),
+    await person('had a key'),
+  ];
+  const [roams, roamsMuch, forgets] = [
+    await person('is signed in twice'),
+    await person('is signed in often'),
+    await person('has forgotten the password'),
+  ];
+  const suspendedByHand = await person('is suspended by hand');
+  const [tokened, tokenMaker] = [await person('had a token'), await person('made a token')];
+  const [suspended, suspendedToo] = [await person('is suspended'), await person('is suspended, and has a key')];
+  const [goes, goesToo] = [await person('is deleted by an administrator'), await person('is so, and has a key')];
+  const tokens = [tokened, tokenMaker, suspendedByHand];
+  const people = [
+    signsOut,
+    removed,
+    deleted,
+    keyed,
+    roams,
+    roamsMuch,
+    forgets,
+    suspended,
+    suspendedToo,
+    goes,
+    goesToo,
+    ...tokens,
+  ];
   const { workspaceId, slug } = await makeWorkspace(here, 'lab', [
     [owner, 'OWNER'],
     ...people.map((one) => [one, 'MEMBER'] as const),
@@ -114,7 +146,20 @@ async function stories(here: Place): Promise<Story[]> {
       headers: { 'content-type': 'application/json', ...session },
       body: '{}',
     });
+  const ofSuspended = await key({ userId: suspendedToo.userId });
+  const ofGone = await key({ userId: goesToo.userId });
+  const elsewhere = (who: Person, id?: string) => makeSession(db, who.userId, id).then(cookieOf);
+  const lostId = crypto.randomUUID();
+  const [lost, another] = [await elsewhere(roams, lostId), await elsewhere(roamsMuch)];
   const asOwner = (query: string, variables: object) => mustAs(here, owner.session, query, { ...variables });
+  const asAdmin = (query: string, variables: object) => mustAs(here, admin.session, query, { ...variables });
+  const suspend = ({ userId: id }: Person) =>
+    asAdmin('mutation($id: ID!) { suspendUser(input: { id: $id }) { user { suspendedAt } } }', { id });
+  const deleteUser = ({ userId: id }: Person) =>
+    asAdmin('mutation($id: ID!, $to: ID!) { deleteUser(input: { id: $id, handOverTo: $to }) { id } }', {
+      id,
+      to: owner.userId,
+    });
   const remove = ({ userId }: Person) =>
     asOwner('mutation($input: RemoveMemberInput!) { removeMember(input: $input) { userId } }', {
       input: { workspaceId, userId },
@@ -152,6 +197,49 @@ async function stories(here: Place): Promise<Story[]> {
       revoke: () => remove(removed),
     },
     {
+      name: 'a session that is revoked by another one of the same person',
+      credential: lost,
+      revoke: () =>
+        mustAs(here, roams.session, 'mutation($id: ID!) { revokeSession(input: { id: $id }) { id } }', { id: lostId }),
+    },
+    {
+      name: 'all other sessions of a person',
+      credential: another,
+      revoke: () => mustAs(here, roamsMuch.session, 'mutation { revokeOtherSessions { count } }'),
+    },
+    {
+      name: 'an account that is suspended: its session',
+      credential: suspended.session,
+      revoke: () => suspend(suspended),
+    },
+    {
+      name: 'an account that is suspended: its key',
+      credential: ofSuspended.bearer,
+      revoke: () => suspend(suspendedToo),
+    },
+    {
+      name: 'a session after the password was reset',
+      credential: forgets.session,
+      revoke: async () => {
+        const link = await createResetLink(db, here.url, forgets.userId, atTheMachine());
+        const answer = await post(here, '/reset-password', {
+          token: link.split('#')[1],
+          newPassword: 'another horse',
+        });
+        expect(answer.status).toBe(200);
+      },
+    },
+    {
+      name: 'an account that is deleted: its session',
+      credential: goes.session,
+      revoke: () => deleteUser(goes),
+    },
+    {
+      name: 'an account that is deleted: its key',
+      credential: ofGone.bearer,
+      revoke: () => deleteUser(goesToo),
+    },
+    {
       name: 'an account that is deleted, by hand in the database',
       credential: deleted.session,
       revoke: () => db.user.delete({ where: { id: deleted.userId } }),
@@ -174,8 +262,8 @@ async function stories(here: Place): Promise<Story[]> {
     },
     {
       name: 'a token of an account that is suspended, by hand in the database',
-      credential: await tokenOf(suspended.session),
-      revoke: () => db.user.update({ where: { id: suspended.userId }, data: { suspendedAt: new Date() } }),
+      credential: await tokenOf(suspendedByHand.session),
+      revoke: () => db.user.update({ where: { id: suspendedByHand.userId }, data: { suspendedAt: new Date() } }),
     },
   ].map((story) => ({ ...story, slug }));
 }
@@ -189,7 +277,7 @@ async function lastAnswered(url: string, { name, credential, slug }: Story): Pro
     const { data } = await askAs({ url }, credential, query, { slug });
     if (data?.workspace) last = asked;
     return !data?.workspace;
-  }, `${name} is refused`);
+  }, `${name}: it is refused`);
   return last;
 }
 

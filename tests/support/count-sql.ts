@@ -2,7 +2,7 @@
 import type pg from 'pg';
 
 /** The names of statements that no request sends. */
-const background = ['changed runs', 'access changes', 'key use'];
+const background = ['changed runs', 'access changes', 'key use', 'session use'];
 
 export async function countSql<Result>(pool: pg.Pool, work: () => Promise<Result>) {
   const statements: string[] = [];

@@ -21,21 +21,23 @@ export interface Person {
   /** Signed in. */
   session: Credential;
   sessionToken: string;
+  sessionId: string;
 }
 
 /** Returns the token that the cookie holds. */
-export async function makeSession(db: Db, userId: string): Promise<string> {
+export async function makeSession(db: Db, userId: string, id = uuidv7()): Promise<string> {
   const token = makeToken('session');
   const tokenHash = hashToken(token).toString('hex');
-  await db.session.create({ data: { id: uuidv7(), userId, tokenHash, expiresAt: new Date(Date.now() + 3_600_000) } });
+  await db.session.create({ data: { id, userId, tokenHash, expiresAt: new Date(Date.now() + 3_600_000) } });
   return token;
 }
 
 export async function makePerson({ engines: { db } }: Place, name: string): Promise<Person> {
   const userId = uuidv7();
   await db.user.create({ data: { id: userId, name, email: `${userId}@example.org` } });
-  const sessionToken = await makeSession(db, userId);
-  return { userId, name, session: cookieOf(sessionToken), sessionToken };
+  const sessionId = uuidv7();
+  const sessionToken = await makeSession(db, userId, sessionId);
+  return { userId, name, session: cookieOf(sessionToken), sessionToken, sessionId };
 }
 
 export async function makeWorkspace(
