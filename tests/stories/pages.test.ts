@@ -7,7 +7,7 @@ import { openPage, startChromium, type WatchedPage } from '../support/browser.ts
 import { request, until } from '../support/client.ts';
 import { register } from '../support/identity.ts';
 import { type Issuer, startIssuer, WHO } from '../support/oidc.ts';
-import { makePerson, makeWorkspace, type Person } from '../support/people.ts';
+import { askAs, makePerson, makeWorkspace, type Person } from '../support/people.ts';
 import { SESSION_COOKIE } from '../support/secret.ts';
 import { totp } from '../support/totp.ts';
 import { type Mail, type Smtp, startSmtp } from '../support/smtp.ts';
@@ -116,7 +116,7 @@ test('who registers signs out, sets up a second factor, and signs in by it or by
   });
 }, 60_000);
 
-test('somebody who came by a link sets a password and a user name, and signs in by them', async () => {
+test('somebody who came by a link sets a password, and ends the sessions that they do not know', async () => {
   const grace = await makePerson(app, 'Grace');
   await inBrowser(async (page) => {
     await open(page, `/sign-in#${await createSignInLink(app.engines.db, grace.userId)}`);
@@ -129,6 +129,15 @@ test('somebody who came by a link sets a password and a user name, and signs in 
     await form.getByLabel('New password').fill(password);
     await press(page, 'Set a password');
     await page.getByRole('button', { name: 'Change the password' }).waitFor();
+
+    const sessions = page.getByTestId('session');
+    await until(async () => (await sessions.count()) === 2, 'both sessions are shown');
+    expect(await sessions.first().innerText()).toContain('This one');
+    await sessions.nth(1).getByRole('button', { name: 'End' }).click();
+    await dialog(page).getByRole('button', { name: 'End' }).click();
+    await until(async () => (await sessions.count()) === 1, 'the session is gone');
+    const ask = () => askAs(app, grace.session, '{ viewer { id } }');
+    await until(async () => (await ask()).data?.viewer == null, 'it is refused', 3_000);
 
     await signOut(page);
     await signIn(page, 'grace');

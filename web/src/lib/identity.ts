@@ -40,24 +40,3 @@ export function signIn(who: string, password: string, rememberMe: boolean): Prom
     ? postIdentity('/sign-in/email', { email: name, password, rememberMe })
     : postIdentity('/sign-in/username', { username: name, password, rememberMe });
 }
-
-export type Account = {
-  name: string;
-  username: string | null;
-  email: string;
-  emailVerified: boolean;
-  twoFactorEnabled: boolean;
-  hasPassword: boolean;
-};
-
-/** Whoever is signed in; null: nobody. */
-export async function readAccount(): Promise<Account | null> {
-  const [session, ways] = await Promise.all([
-    ask<{ user: Partial<Account> & { name: string; email: string } } | null>('/get-session', { method: 'GET' }),
-    ask<Record<string, { providerId: string }>>('/list-accounts', { method: 'GET' }),
-  ]);
-  if (!session) return null;
-  const { name, email, username = null, emailVerified = false, twoFactorEnabled = false } = session.user;
-  const hasPassword = Object.values(ways).some(({ providerId }) => providerId === 'credential');
-  return { name, email, username, emailVerified, twoFactorEnabled, hasPassword };
-}
