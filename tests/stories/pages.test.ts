@@ -296,3 +296,35 @@ test('who forgot their password sets a new one by a mail, and confirms an addres
     expect(emailVerified).toBe(true);
   });
 }, 60_000);
+
+test('who administers the server finds people, and suspends one', async () => {
+  const admin = await makePerson(app, 'Server admin');
+  await app.engines.db.user.update({ where: { id: admin.userId }, data: { isAdmin: true } });
+  const trouble = await register(app, 'trouble');
+  await inBrowser(async (page) => {
+    await open(page, '/');
+    await page.getByTestId('account').click();
+    await page.getByRole('link', { name: 'Administration' }).click();
+    await arrive(page, '/admin');
+    await page.getByLabel('Name, user name or address').fill('TROUBLE');
+    await press(page, 'Search');
+    const person = page.getByTestId('person');
+    await until(async () => (await person.count()) === 1, 'one is found');
+    await person.getByRole('button', { name: 'Suspend' }).click();
+    await dialog(page).getByRole('button', { name: 'Suspend' }).click();
+    await person.getByText('Suspended', { exact: true }).waitFor();
+    await until(
+      async () => (await askAs(app, trouble.session, '{ viewer { id } }')).data?.viewer == null,
+      'they are out',
+      3_000,
+    );
+    expect(await page.getByTestId('audit-entry').first().innerText()).toMatch(/Server admin\s+suspended\s+trouble/);
+  }, admin);
+  // Others are shown nothing of it.
+  const other = await makePerson(app, 'Nobody special');
+  await inBrowser(async (page) => {
+    await open(page, '/admin');
+    await page.getByRole('alert').waitFor();
+    expect(await page.getByTestId('people').count()).toBe(0);
+  }, other);
+}, 60_000);

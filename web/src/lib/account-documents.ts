@@ -11,7 +11,6 @@ export const accountDocument = graphql(`
       emailVerified
       hasPassword
       twoFactorEnabled
-      isAdmin
     }
   }
 `);

@@ -7,6 +7,7 @@ export const viewerDocument = graphql(`
       id
       name
       email
+      isAdmin
       workspaces {
         id
         slug
