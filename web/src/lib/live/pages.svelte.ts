@@ -26,24 +26,26 @@ export function readPages<Row>(read: (after: string | null) => Promise<Page<Row>
   let problem = $state('');
   let isReading = $state(false);
 
+  // A list that is asked for anew does not wait for what was asked before, and is not overtaken by it.
+  let newest = 0;
   async function readOn(until: number, kept: readonly Row[], after: string | null): Promise<void> {
-    if (isReading) return;
+    const mine = ++newest;
     isReading = true;
-    problem = '';
     try {
       let [found, cursor] = [kept, after];
+      let page: Page<Row> | null | undefined;
       do {
-        const page = await read(cursor);
+        page = await read(cursor);
+        if (mine !== newest) return;
         if (!page) throw new Error('There is no such list any more, or you may not see it.');
         found = [...found, ...page.nodes];
         cursor = page.pageInfo.hasNextPage ? (page.pageInfo.endCursor ?? null) : null;
-        last = page;
       } while (cursor !== null && found.length < until);
-      rows = found;
+      [rows, last, problem] = [found, page, ''];
     } catch (error) {
-      problem = inWords(error);
+      if (mine === newest) problem = inWords(error);
     } finally {
-      isReading = false;
+      if (mine === newest) isReading = false;
     }
   }
 
