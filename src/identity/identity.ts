@@ -320,6 +320,8 @@ export function createIdentity(
       }),
       twoFactor({ issuer: 'Runtide', allowPasswordless: true }),
       linksPlugin(db),
+      // Beside the hooks above, which are ours too: of each kind both are heard.
+      { id: 'record', init: () => ({ options: { databaseHooks: record.hooks } }) },
       providersPlugin({ db, log }, providers, options.providerAddresses ?? {}),
     ],
   } satisfies BetterAuthOptions;

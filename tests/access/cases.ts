@@ -81,7 +81,12 @@ export const queries: Record<string, Case> = {
     at: 'viewer.sessions',
     needs: 'session',
     // Which is nobody, who has no viewer.
-    but: { nobody: 'null', 'somebody suspended': 'null', 'a service account': 'null' },
+    but: {
+      nobody: 'null',
+      'somebody suspended': 'null',
+      'a service account': 'null',
+      'a key of a service account for the project': 'null',
+    },
   },
   'Query.users': {
     document: `{ users(first: 100, search: "example.org") { totalCount ${PAGE} nodes { name email lastSeenAt usage { runs bytes } } } }`,
