@@ -5,9 +5,9 @@ import { atTheMachine, recordAct, recordForPerson } from './access/audit.ts';
 import type { Db } from './db/prisma.ts';
 import { RuntideError } from './errors.ts';
 import type { User } from './generated/prisma/client.ts';
-import { restoreAccount, setServerAdmin, suspendAccount } from './identity/accounts.ts';
-import { deleteAccount } from './identity/delete-account.ts';
-import { createResetLink, RESET_MINUTES } from './identity/reset.ts';
+import { restoreAccount, setServerAdmin, suspendAccount } from './identity/accounts/accounts.ts';
+import { deleteAccount } from './identity/accounts/delete-account.ts';
+import { createResetLink, RESET_MINUTES } from './identity/sign-in/reset.ts';
 import { replaceSecret } from './identity/secret.ts';
 import { isId, isStorable } from './runs/text.ts';
 

@@ -23,7 +23,7 @@ import { createPrisma, type Db } from './db/prisma.ts';
 import { watchDatabase } from './db/watchdog.ts';
 import { RuntideError } from './errors.ts';
 import { openHttpServer } from './http/server.ts';
-import { createSetUpLink, createSignInLink } from './identity/links.ts';
+import { createSetUpLink, createSignInLink } from './identity/sign-in/links.ts';
 import { requireSecret } from './identity/secret.ts';
 import { startFolding } from './metrics/fold/folding.ts';
 import { createPressure } from './metrics/fold/pressure.ts';

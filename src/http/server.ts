@@ -8,7 +8,7 @@ import { type Authenticator, createAuthenticator } from '../access/authenticate.
 import { limits } from '../access/limits.ts';
 import { createIdentity, type Identity } from '../identity/identity.ts';
 import type { Providers, Registration } from '../config.ts';
-import { type ProviderAddresses, signInWays } from '../identity/providers.ts';
+import { type ProviderAddresses, signInWays } from '../identity/providers/providers.ts';
 import type { FoldCounts } from '../metrics/fold/folding.ts';
 import type { Engines } from '../schema/context.ts';
 import { sendAuditLog } from './audit-log.ts';

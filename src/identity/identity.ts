@@ -19,16 +19,22 @@ import { checkName } from '../runs/text.ts';
 import type { Mailer } from '../mail/mailer.ts';
 import { applyGroups } from '../workspaces/managed-members.ts';
 import { type Bound, countAttempt } from './attempts.ts';
-import { linksPlugin } from './links.ts';
-import { createIdentityMails, readVerification, VERIFY_HOURS } from './mails.ts';
-import { createPasswords } from './passwords.ts';
-import { isMapped, type Known, type ProviderAddresses, providerRequest, providersPlugin } from './providers.ts';
+import { linksPlugin } from './sign-in/links.ts';
+import { createIdentityMails, readVerification, VERIFY_HOURS } from './mail/mails.ts';
+import { createPasswords } from './sign-in/passwords.ts';
+import {
+  isMapped,
+  type Known,
+  type ProviderAddresses,
+  providerRequest,
+  providersPlugin,
+} from './providers/providers.ts';
 import { createAccountRecord } from './record.ts';
-import { beginAccount, requireRegistration, type Shown } from './registration.ts';
-import { endWhatWasBegun, expectChange, RESET_MINUTES, takeChange } from './reset.ts';
-import { factorBounds } from './second-factor.ts';
+import { beginAccount, requireRegistration, type Shown } from './accounts/registration.ts';
+import { endWhatWasBegun, expectChange, RESET_MINUTES, takeChange } from './sign-in/reset.ts';
+import { factorBounds } from './sign-in/second-factor.ts';
 import { createStore, current } from './store.ts';
-import { isUsername, USERNAME_LENGTHS } from './usernames.ts';
+import { isUsername, USERNAME_LENGTHS } from './accounts/usernames.ts';
 
 export interface IdentityOptions {
   /** The address by which people reach the server. */

@@ -8,7 +8,7 @@ import type { Tokens } from '../access/jwt.ts';
 import type { Bus } from '../bus/bus.ts';
 import type { Log } from '../db/pool.ts';
 import type { Db } from '../db/prisma.ts';
-import type { SignInWays } from '../identity/providers.ts';
+import type { SignInWays } from '../identity/providers/providers.ts';
 import type { Feeds } from '../live/feeds.ts';
 import type { RunFeeds } from '../live/watch-runs.ts';
 import type { Mailer } from '../mail/mailer.ts';

@@ -9,7 +9,7 @@ import { createInProcessBus } from '../../src/bus/in-process.ts';
 import type { Providers } from '../../src/config.ts';
 import { createPool, type Log } from '../../src/db/pool.ts';
 import { createPrisma } from '../../src/db/prisma.ts';
-import { type ProviderAddresses, signInWays } from '../../src/identity/providers.ts';
+import { type ProviderAddresses, signInWays } from '../../src/identity/providers/providers.ts';
 import { type HttpOptions, openHttpServer } from '../../src/http/server.ts';
 import { createFeeds } from '../../src/live/feeds.ts';
 import { createRunFeeds } from '../../src/live/watch-runs.ts';

@@ -1,15 +1,15 @@
 // Who may make an account, and what an account begins with: a workspace of its own, and the one it was invited to.
 import { APIError } from 'better-auth/api';
 import { v7 as uuidv7 } from 'uuid';
-import type { From } from '../access/access.ts';
-import { type Actor, recordAct } from '../access/audit.ts';
-import { hashToken, isToken } from '../access/token.ts';
-import type { Registration } from '../config.ts';
-import type { Db } from '../db/prisma.ts';
-import { RuntideError } from '../errors.ts';
-import type { Prisma } from '../generated/prisma/client.ts';
-import { findInvitation, joinByInvitation } from '../workspaces/invitations.ts';
-import { freeSlug } from '../workspaces/slug.ts';
+import type { From } from '../../access/access.ts';
+import { type Actor, recordAct } from '../../access/audit.ts';
+import { hashToken, isToken } from '../../access/token.ts';
+import type { Registration } from '../../config.ts';
+import type { Db } from '../../db/prisma.ts';
+import { RuntideError } from '../../errors.ts';
+import type { Prisma } from '../../generated/prisma/client.ts';
+import { findInvitation, joinByInvitation } from '../../workspaces/invitations.ts';
+import { freeSlug } from '../../workspaces/slug.ts';
 
 /** What somebody shows who registers, beside who they are. */
 export interface Shown {

@@ -4,11 +4,11 @@ import { once } from 'node:events';
 import { createServer } from 'node:net';
 import { generateKeyPair, type JWTPayload, SignJWT, decodeJwt } from 'jose';
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
-import { createSetUpLink } from '../../src/identity/links.ts';
-import { type App, type AppOptions, startApp } from '../support/app.ts';
-import { post, readSession, register } from '../support/identity.ts';
-import { begin, CLIENT_ID, type Issuer, signInAt, startIssuer, visitor } from '../support/oidc.ts';
-import { askAs, mustAs } from '../support/people.ts';
+import { createSetUpLink } from '../../../src/identity/sign-in/links.ts';
+import { type App, type AppOptions, startApp } from '../../support/app.ts';
+import { post, readSession, register } from '../../support/identity.ts';
+import { begin, CLIENT_ID, type Issuer, signInAt, startIssuer, visitor } from '../../support/oidc.ts';
+import { askAs, mustAs } from '../../support/people.ts';
 
 let issuer: Issuer;
 let app: App;

@@ -1,8 +1,8 @@
 // Accounts by the wire: registering, signing in and out, what a session shows and hides.
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { type App, startApp } from '../support/app.ts';
-import { post, readSession, register } from '../support/identity.ts';
-import { askAs, mustAs } from '../support/people.ts';
+import { type App, startApp } from '../../support/app.ts';
+import { post, readSession, register } from '../../support/identity.ts';
+import { askAs, mustAs } from '../../support/people.ts';
 
 let app: App;
 beforeAll(async () => {

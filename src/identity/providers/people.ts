@@ -1,8 +1,8 @@
 // What an account takes over of what a provider says of somebody. Whatever cannot stand in an account is left out: nobody
 // is kept out by the name or the picture that they have elsewhere.
-import { limits } from '../access/limits.ts';
-import type { Db } from '../db/prisma.ts';
-import { isUsername, USERNAME_LENGTHS } from './usernames.ts';
+import { limits } from '../../access/limits.ts';
+import type { Db } from '../../db/prisma.ts';
+import { isUsername, USERNAME_LENGTHS } from '../accounts/usernames.ts';
 
 /** As better-auth wants it. */
 export interface Person {

@@ -2,15 +2,15 @@
 // the answers are the same, and the administrator's link does it.
 import { hash } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
-import { atTheMachine } from '../../src/access/audit.ts';
-import { mailBound } from '../../src/identity/mails.ts';
-import { createResetLink } from '../../src/identity/reset.ts';
-import { type App, startApp } from '../support/app.ts';
-import { until } from '../support/client.ts';
-import { post, readSession, register } from '../support/identity.ts';
-import { recordingLog } from '../support/log.ts';
-import { send } from '../support/send.ts';
-import { type Smtp, startSmtp } from '../support/smtp.ts';
+import { atTheMachine } from '../../../src/access/audit.ts';
+import { mailBound } from '../../../src/identity/mail/mails.ts';
+import { createResetLink } from '../../../src/identity/sign-in/reset.ts';
+import { type App, startApp } from '../../support/app.ts';
+import { until } from '../../support/client.ts';
+import { post, readSession, register } from '../../support/identity.ts';
+import { recordingLog } from '../../support/log.ts';
+import { send } from '../../support/send.ts';
+import { type Smtp, startSmtp } from '../../support/smtp.ts';
 
 const PUBLIC = 'https://runs.example.org';
 const VERIFY = /^Confirm your address/;

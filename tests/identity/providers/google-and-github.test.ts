@@ -5,10 +5,10 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { hash } from 'node:crypto';
 import { expect, onTestFinished, test } from 'vitest';
-import { GITHUB } from '../../src/identity/github.ts';
-import { startApp } from '../support/app.ts';
-import { readSession, register } from '../support/identity.ts';
-import { begin, CLIENT_ID, CLIENT_SECRET, signInAt, startIssuer, visitor } from '../support/oidc.ts';
+import { GITHUB } from '../../../src/identity/providers/github.ts';
+import { startApp } from '../../support/app.ts';
+import { readSession, register } from '../../support/identity.ts';
+import { begin, CLIENT_ID, CLIENT_SECRET, signInAt, startIssuer, visitor } from '../../support/oidc.ts';
 
 const client = { clientId: CLIENT_ID, clientSecret: CLIENT_SECRET };
 

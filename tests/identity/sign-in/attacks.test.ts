@@ -2,14 +2,14 @@
 // requests of other sites, redirects to them, and bodies that are none.
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
-import { makeToken } from '../../src/access/token.ts';
-import { boundsOf, requireAttempts, sessionCookieName } from '../../src/identity/identity.ts';
-import { type App, startApp } from '../support/app.ts';
-import { type IdentityAnswer, post, readSession, register } from '../support/identity.ts';
-import { recordingLog } from '../support/log.ts';
-import { codeAs } from '../support/people.ts';
-import { AUTH_SECRET, SESSION_COOKIE } from '../support/secret.ts';
-import { send } from '../support/send.ts';
+import { makeToken } from '../../../src/access/token.ts';
+import { boundsOf, requireAttempts, sessionCookieName } from '../../../src/identity/identity.ts';
+import { type App, startApp } from '../../support/app.ts';
+import { type IdentityAnswer, post, readSession, register } from '../../support/identity.ts';
+import { recordingLog } from '../../support/log.ts';
+import { codeAs } from '../../support/people.ts';
+import { AUTH_SECRET, SESSION_COOKIE } from '../../support/secret.ts';
+import { send } from '../../support/send.ts';
 
 /** Hundreds of requests, of which many hash a password. */
 const SLOW = { timeout: 120_000 };

@@ -1,11 +1,11 @@
 // Sends an invitation's link to whom it is for. It goes to strangers, so it is bounded by workspace, by who invites and by
 // the address: past a bound nothing is sent, and whoever invites hands the link on themselves.
 import type pg from 'pg';
-import type { Access } from '../access/access.ts';
-import type { Db } from '../db/prisma.ts';
-import { makeLetter, quoted } from '../mail/letter.ts';
-import type { Mailer } from '../mail/mailer.ts';
-import { countAttempt } from './attempts.ts';
+import type { Access } from '../../access/access.ts';
+import type { Db } from '../../db/prisma.ts';
+import { makeLetter, quoted } from '../../mail/letter.ts';
+import type { Mailer } from '../../mail/mailer.ts';
+import { countAttempt } from '../attempts.ts';
 import { mailBound } from './mails.ts';
 
 const DAY = 86_400;

@@ -1,10 +1,10 @@
 // The sessions of a person, ended by themself: by a session alone, since a key must not turn out whoever could revoke it.
-import { type Access, notFound } from '../access/access.ts';
-import { recordForPerson } from '../access/audit.ts';
-import type { AccessChanges } from '../access/changes.ts';
-import { requirePerson } from '../access/permissions.ts';
-import type { Db } from '../db/prisma.ts';
-import { isId } from '../runs/text.ts';
+import { type Access, notFound } from '../../access/access.ts';
+import { recordForPerson } from '../../access/audit.ts';
+import type { AccessChanges } from '../../access/changes.ts';
+import { requirePerson } from '../../access/permissions.ts';
+import type { Db } from '../../db/prisma.ts';
+import { isId } from '../../runs/text.ts';
 
 interface Parts {
   db: Db;

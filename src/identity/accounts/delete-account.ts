@@ -2,13 +2,13 @@
 // and sessions end. In one transaction: all of it or nothing.
 import { verifyPassword } from 'better-auth/crypto';
 import type pg from 'pg';
-import { type Access, notFound } from '../access/access.ts';
-import { type Actor, recordAct, recordForPerson } from '../access/audit.ts';
-import { requirePerson } from '../access/permissions.ts';
-import { invalidInput, RuntideError } from '../errors.ts';
-import type { Prisma, User } from '../generated/prisma/client.ts';
+import { type Access, notFound } from '../../access/access.ts';
+import { type Actor, recordAct, recordForPerson } from '../../access/audit.ts';
+import { requirePerson } from '../../access/permissions.ts';
+import { invalidInput, RuntideError } from '../../errors.ts';
+import type { Prisma, User } from '../../generated/prisma/client.ts';
 import { findAccount, lockAccounts, type Parts, requireAnotherAdmin } from './accounts.ts';
-import { countAttempt } from './attempts.ts';
+import { countAttempt } from '../attempts.ts';
 
 type Transaction = Prisma.TransactionClient;
 

@@ -4,12 +4,12 @@
 import { hash } from 'node:crypto';
 import { APIError } from 'better-auth/api';
 import { createRemoteJWKSet, type JWTPayload, type JWTVerifyGetKey, jwtVerify } from 'jose';
-import type { ProviderClient } from '../config.ts';
-import { isLoopbackHost } from '../config.ts';
-import type { Log } from '../db/pool.ts';
-import { askProvider, type Json, remembered } from './provider-requests.ts';
+import type { ProviderClient } from '../../config.ts';
+import { isLoopbackHost } from '../../config.ts';
+import type { Log } from '../../db/pool.ts';
+import { askProvider, type Json, remembered } from './requests.ts';
 import type { Known, Provider } from './providers.ts';
-import { personOf, type Person } from './provider-people.ts';
+import { personOf, type Person } from './people.ts';
 
 export interface OidcOptions extends ProviderClient {
   id: string;

@@ -1,9 +1,9 @@
 // An invitation's link goes to whom it is for: escaped, bounded, and without a mail the link alone.
 import { hash } from 'node:crypto';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { type App, startApp } from '../support/app.ts';
-import { makePerson, makeWorkspace, mustAs, type Person } from '../support/people.ts';
-import { type Smtp, startSmtp } from '../support/smtp.ts';
+import { type App, startApp } from '../../support/app.ts';
+import { makePerson, makeWorkspace, mustAs, type Person } from '../../support/people.ts';
+import { type Smtp, startSmtp } from '../../support/smtp.ts';
 
 const PUBLIC = 'https://runs.example.org';
 const INVITE =

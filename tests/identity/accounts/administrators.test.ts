@@ -1,8 +1,8 @@
 // Those who administer the server: what they see of accounts, and what becomes of one that is suspended or deleted.
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { type App, startApp } from '../support/app.ts';
-import { post, register } from '../support/identity.ts';
-import { askAs, codeAs, makeKeyOf, makePerson, makeWorkspace, mustAs, type Person } from '../support/people.ts';
+import { type App, startApp } from '../../support/app.ts';
+import { post, register } from '../../support/identity.ts';
+import { askAs, codeAs, makeKeyOf, makePerson, makeWorkspace, mustAs, type Person } from '../../support/people.ts';
 
 let app: App;
 let admin: Person;

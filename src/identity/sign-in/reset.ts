@@ -2,10 +2,10 @@
 // better-auth would let stand on their own: here each is good once, and ends with the password that it was asked under.
 import { createHash, randomBytes } from 'node:crypto';
 import { v7 as uuidv7 } from 'uuid';
-import type { Access } from '../access/access.ts';
-import { type Actor, recordAct } from '../access/audit.ts';
-import type { Db } from '../db/prisma.ts';
-import { RuntideError } from '../errors.ts';
+import type { Access } from '../../access/access.ts';
+import { type Actor, recordAct } from '../../access/audit.ts';
+import type { Db } from '../../db/prisma.ts';
+import { RuntideError } from '../../errors.ts';
 
 export const RESET_MINUTES = 60;
 

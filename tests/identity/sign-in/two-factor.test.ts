@@ -1,10 +1,10 @@
 // Second factors: set up with the password, asked for at each sign-in, good once, bounded by account, and no session
 // before them.
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
-import { type App, startApp } from '../support/app.ts';
-import { type IdentityAnswer, post, readSession, register, type Registered } from '../support/identity.ts';
-import { SESSION_COOKIE } from '../support/secret.ts';
-import { totp } from '../support/totp.ts';
+import { type App, startApp } from '../../support/app.ts';
+import { type IdentityAnswer, post, readSession, register, type Registered } from '../../support/identity.ts';
+import { SESSION_COOKIE } from '../../support/secret.ts';
+import { totp } from '../../support/totp.ts';
 
 let app: App;
 beforeAll(async () => {

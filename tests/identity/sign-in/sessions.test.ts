@@ -1,9 +1,9 @@
 // Where somebody is signed in: told and ended by themself, and by no key.
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { deviceOf } from '../../src/identity/device.ts';
-import { type App, startApp } from '../support/app.ts';
-import { post, readSession, register } from '../support/identity.ts';
-import { askAs, codeAs, makeKeyOf, mustAs } from '../support/people.ts';
+import { deviceOf } from '../../../src/identity/sign-in/device.ts';
+import { type App, startApp } from '../../support/app.ts';
+import { post, readSession, register } from '../../support/identity.ts';
+import { askAs, codeAs, makeKeyOf, mustAs } from '../../support/people.ts';
 
 let app: App;
 beforeAll(async () => {

@@ -3,7 +3,7 @@
 import { hash } from 'node:crypto';
 import { APIError, type createAuthMiddleware } from 'better-auth/api';
 import type pg from 'pg';
-import { type Bound, countAttempt } from './attempts.ts';
+import { type Bound, countAttempt } from '../attempts.ts';
 
 type Asked = Parameters<Parameters<typeof createAuthMiddleware>[0]>[0];
 

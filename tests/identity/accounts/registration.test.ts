@@ -1,12 +1,12 @@
 // Who may make an account: the modes of registration, invitations, and the first account of all.
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
-import type { Registration } from '../../src/config.ts';
-import { createSetUpLink } from '../../src/identity/links.ts';
-import { hashToken, makeToken } from '../../src/access/token.ts';
-import { type App, startApp } from '../support/app.ts';
-import { post, register } from '../support/identity.ts';
-import { makePerson, makeWorkspace, mustAs, type Person } from '../support/people.ts';
-import { type Smtp, startSmtp } from '../support/smtp.ts';
+import type { Registration } from '../../../src/config.ts';
+import { createSetUpLink } from '../../../src/identity/sign-in/links.ts';
+import { hashToken, makeToken } from '../../../src/access/token.ts';
+import { type App, startApp } from '../../support/app.ts';
+import { post, register } from '../../support/identity.ts';
+import { makePerson, makeWorkspace, mustAs, type Person } from '../../support/people.ts';
+import { type Smtp, startSmtp } from '../../support/smtp.ts';
 
 let smtp: Smtp;
 let open: App;

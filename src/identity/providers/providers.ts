@@ -3,12 +3,12 @@
 // them is ours, since its own would ask a provider at the start and wait for it, without an end.
 import type { AuthContext } from 'better-auth';
 import { addOAuthServerContext, APIError, getOAuthState } from 'better-auth/api';
-import type { GroupRole, Providers, Registration } from '../config.ts';
-import type { Log } from '../db/pool.ts';
-import type { Db } from '../db/prisma.ts';
+import type { GroupRole, Providers, Registration } from '../../config.ts';
+import type { Log } from '../../db/pool.ts';
+import type { Db } from '../../db/prisma.ts';
 import { createGitHubProvider, GITHUB, type GitHubEndpoints } from './github.ts';
 import { createOidcProvider } from './oidc.ts';
-import { withFreeUsername } from './provider-people.ts';
+import { withFreeUsername } from './people.ts';
 
 export type Provider = AuthContext['socialProviders'][number];
 

@@ -1,5 +1,5 @@
 // What people may sign in by, beside their address.
-import { isReserved } from '../workspaces/slug.ts';
+import { isReserved } from '../../workspaces/slug.ts';
 
 export const USERNAME_LENGTHS = { least: 2, most: 39 };
 

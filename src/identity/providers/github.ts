@@ -1,9 +1,9 @@
 // Signing in with GitHub, which speaks OAuth and no OpenID Connect: the code flow with PKCE, then its API says who it is.
-import type { ProviderClient } from '../config.ts';
-import type { Log } from '../db/pool.ts';
+import type { ProviderClient } from '../../config.ts';
+import type { Log } from '../../db/pool.ts';
 import { challengeOf } from './oidc.ts';
-import { type Person, personOf } from './provider-people.ts';
-import { askProvider, type Json } from './provider-requests.ts';
+import { type Person, personOf } from './people.ts';
+import { askProvider, type Json } from './requests.ts';
 import type { Known, Provider } from './providers.ts';
 
 export interface GitHubEndpoints {

@@ -3,11 +3,11 @@
 // them up beforehand.
 import { decodeJwt } from 'jose';
 import type pg from 'pg';
-import type { Log } from '../db/pool.ts';
-import { type Letter, makeLetter, quoted } from '../mail/letter.ts';
-import type { Mailer } from '../mail/mailer.ts';
-import { type Bound, countAttempt } from './attempts.ts';
-import { resetLink, RESET_MINUTES } from './reset.ts';
+import type { Log } from '../../db/pool.ts';
+import { type Letter, makeLetter, quoted } from '../../mail/letter.ts';
+import type { Mailer } from '../../mail/mailer.ts';
+import { type Bound, countAttempt } from '../attempts.ts';
+import { resetLink, RESET_MINUTES } from '../sign-in/reset.ts';
 
 export interface Addressee {
   name: string;

@@ -1,13 +1,13 @@
 // Accounts as those who administer the server change them, over the API or at its machine: suspended, restored, made
 // administrators. Who may is asked before (src/access/permissions.ts); here stands what holds whoever does it: there is
 // always somebody left who administers the server.
-import { type Access, notFound } from '../access/access.ts';
-import { type Actor, type AuditAction, recordForPerson } from '../access/audit.ts';
-import type { AccessChanges } from '../access/changes.ts';
-import type { Db } from '../db/prisma.ts';
-import { invalidInput, RuntideError } from '../errors.ts';
-import type { Prisma, User } from '../generated/prisma/client.ts';
-import { isId } from '../runs/text.ts';
+import { type Access, notFound } from '../../access/access.ts';
+import { type Actor, type AuditAction, recordForPerson } from '../../access/audit.ts';
+import type { AccessChanges } from '../../access/changes.ts';
+import type { Db } from '../../db/prisma.ts';
+import { invalidInput, RuntideError } from '../../errors.ts';
+import type { Prisma, User } from '../../generated/prisma/client.ts';
+import { isId } from '../../runs/text.ts';
 
 type Transaction = Prisma.TransactionClient;
 
