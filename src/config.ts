@@ -269,7 +269,7 @@ function originOf(value: string): string {
   return parsed.origin;
 }
 
-/** What a signing key has to outlast (src/access/signing-keys.ts). */
+/** What a signing key has to outlast (src/access/credentials/signing-keys.ts). */
 export const MOST_TOKEN_SECONDS = 3_600;
 
 export const variables = {

@@ -3,13 +3,13 @@
 // `key` (an API key).
 import { join } from 'node:path';
 import pino from 'pino';
-import { type Budget, createBudget } from './access/budget.ts';
+import { type Budget, createBudget } from './access/budget/budget.ts';
 import { createAccessChanges } from './access/changes.ts';
-import { createApiKey, ensureOwner, findOwner, isKeyUsable, type Owner } from './access/first-start.ts';
-import { createTokens } from './access/jwt.ts';
-import { readCredential, readCredentials, writeCredential } from './access/credentials-file.ts';
-import { createSharedBudget } from './access/shared-budget.ts';
-import { readAdminCommand } from './admin.ts';
+import { createApiKey, ensureOwner, findOwner, isKeyUsable, type Owner } from './identity/accounts/first-start.ts';
+import { createTokens } from './access/credentials/jwt.ts';
+import { readCredential, readCredentials, writeCredential } from './access/credentials/credentials-file.ts';
+import { createSharedBudget } from './access/budget/shared-budget.ts';
+import { readAdminCommand } from './commands/admin.ts';
 import type { Bus } from './bus/bus.ts';
 import { createInProcessBus } from './bus/in-process.ts';
 import { createRedisBus } from './bus/redis.ts';

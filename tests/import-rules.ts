@@ -10,7 +10,8 @@ const layers = [
   ['db', 'bus', 'objects', 'mail'],
   ['access', 'identity', 'runs', 'workspaces', 'metrics', 'live', 'media', 'artifacts', 'console'],
   ['schema', 'http', 'rest'],
-  ['main.ts', 'admin.ts'],
+  ['commands'],
+  ['main.ts'],
 ];
 const edge = layers.findIndex((layer) => layer.includes('schema'));
 

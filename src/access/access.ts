@@ -14,7 +14,7 @@ export interface Access {
     expiresAt: Date | null;
     /** Of a token: the key or session that it derives from. */
     parent?: { kind: 'key' | 'session'; id: string };
-    /** Cost that it may spend a minute (./budget.ts); null or left out: what the server gives to all. */
+    /** Cost that it may spend a minute (./budget/budget.ts); null or left out: what the server gives to all. */
     rateLimit?: number | null;
   };
   /** Null: a service account, which is nobody, or somebody unknown. */

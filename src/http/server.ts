@@ -4,7 +4,7 @@ import { existsSync } from 'node:fs';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { fileURLToPath } from 'node:url';
 import sirv from 'sirv';
-import { type Authenticator, createAuthenticator } from '../access/authenticate.ts';
+import { type Authenticator, createAuthenticator } from '../access/credentials/authenticate.ts';
 import { limits } from '../access/limits.ts';
 import { createIdentity, type Identity } from '../identity/identity.ts';
 import type { Providers, Registration } from '../config.ts';

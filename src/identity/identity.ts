@@ -11,7 +11,7 @@ import { v7 as uuidv7 } from 'uuid';
 import type { From } from '../access/access.ts';
 import { recordSession } from '../access/audit.ts';
 import type { AccessChanges } from '../access/changes.ts';
-import { makeToken } from '../access/token.ts';
+import { makeToken } from '../access/credentials/token.ts';
 import type { Providers, Registration } from '../config.ts';
 import type { Log } from '../db/pool.ts';
 import type { Db } from '../db/prisma.ts';

@@ -10,8 +10,8 @@ import {
   type GraphQLInputField,
 } from 'graphql';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
-import { createApiKey } from '../../src/access/first-start.ts';
-import { hashToken } from '../../src/access/token.ts';
+import { createApiKey } from '../../src/identity/accounts/first-start.ts';
+import { hashToken } from '../../src/access/credentials/token.ts';
 import { schema } from '../../src/schema/schema.ts';
 import { type App, startApp } from '../support/app.ts';
 import { type GraphQLAnswer, socketClient } from '../support/client.ts';

@@ -3,7 +3,7 @@ import { APIError } from 'better-auth/api';
 import { v7 as uuidv7 } from 'uuid';
 import type { From } from '../../access/access.ts';
 import { type Actor, recordAct } from '../../access/audit.ts';
-import { hashToken, isToken } from '../../access/token.ts';
+import { hashToken, isToken } from '../../access/credentials/token.ts';
 import type { Registration } from '../../config.ts';
 import type { Db } from '../../db/prisma.ts';
 import { RuntideError } from '../../errors.ts';

@@ -4,7 +4,7 @@ import { APIError, createAuthEndpoint, sensitiveSessionMiddleware } from 'better
 import { setSessionCookie } from 'better-auth/cookies';
 import { v7 as uuidv7 } from 'uuid';
 import { z } from 'zod';
-import { hashToken, isToken, makeToken } from '../../access/token.ts';
+import { hashToken, isToken, makeToken } from '../../access/credentials/token.ts';
 import type { Db } from '../../db/prisma.ts';
 
 const SIGN_IN_MINUTES = 15;

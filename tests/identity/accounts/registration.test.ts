@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import type { Registration } from '../../../src/config.ts';
 import { createSetUpLink } from '../../../src/identity/sign-in/links.ts';
-import { hashToken, makeToken } from '../../../src/access/token.ts';
+import { hashToken, makeToken } from '../../../src/access/credentials/token.ts';
 import { type App, startApp } from '../../support/app.ts';
 import { post, register } from '../../support/identity.ts';
 import { makePerson, makeWorkspace, mustAs, type Person } from '../../support/people.ts';

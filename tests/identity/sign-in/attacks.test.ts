@@ -2,7 +2,7 @@
 // requests of other sites, redirects to them, and bodies that are none.
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
-import { makeToken } from '../../../src/access/token.ts';
+import { makeToken } from '../../../src/access/credentials/token.ts';
 import { boundsOf, requireAttempts, sessionCookieName } from '../../../src/identity/identity.ts';
 import { type App, startApp } from '../../support/app.ts';
 import { type IdentityAnswer, post, readSession, register } from '../../support/identity.ts';

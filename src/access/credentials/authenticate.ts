@@ -1,16 +1,16 @@
 // Turns what a request carries into an Access. A list of strategies: each returns an access, or nothing when the
 // request carries no credential of its kind; a credential that is there and wrong ends the request.
 import type pg from 'pg';
-import type { Log } from '../db/pool.ts';
-import type { Db } from '../db/prisma.ts';
-import { RuntideError } from '../errors.ts';
-import type { Prisma } from '../generated/prisma/client.ts';
-import { type Access, type From, type OwnGrant, SCOPES, scopesOf } from './access.ts';
-import type { AccessChanges } from './changes.ts';
-import { createCredentialUse } from './credential-use.ts';
+import type { Log } from '../../db/pool.ts';
+import type { Db } from '../../db/prisma.ts';
+import { RuntideError } from '../../errors.ts';
+import type { Prisma } from '../../generated/prisma/client.ts';
+import { type Access, type From, type OwnGrant, SCOPES, scopesOf } from '../access.ts';
+import type { AccessChanges } from '../changes.ts';
+import { createCredentialUse } from './use.ts';
 import { expired, isJwt, lessened, notGood, type Tokens } from './jwt.ts';
-import { limits } from './limits.ts';
-import { createSharing } from './sharing.ts';
+import { limits } from '../limits.ts';
+import { createSharing } from '../sharing.ts';
 import { hashToken, isToken } from './token.ts';
 
 /** What of a request, or of a WebSocket's first message, may carry a credential. */

@@ -1,8 +1,8 @@
 // When each key and session was used last, and keys from where. Kept aside and written at most once a minute each, so
 // that a request waits for nothing.
 import type pg from 'pg';
-import type { Log } from '../db/pool.ts';
-import type { Access, From } from './access.ts';
+import type { Log } from '../../db/pool.ts';
+import type { Access, From } from '../access.ts';
 
 export interface CredentialUse {
   note(credential: Pick<Access['credential'], 'kind' | 'id'>, from: From): void;

@@ -4,9 +4,9 @@
 import { symmetricDecrypt, symmetricEncrypt } from 'better-auth/crypto';
 import { type CryptoKey, exportJWK, generateKeyPair, importJWK, type JWK } from 'jose';
 import { v7 as uuidv7 } from 'uuid';
-import { MOST_TOKEN_SECONDS } from '../config.ts';
-import type { Db } from '../db/prisma.ts';
-import type { AccessChanges } from './changes.ts';
+import { MOST_TOKEN_SECONDS } from '../../config.ts';
+import type { Db } from '../../db/prisma.ts';
+import type { AccessChanges } from '../changes.ts';
 
 export const ALGORITHM = 'EdDSA';
 const CURVE = 'Ed25519';

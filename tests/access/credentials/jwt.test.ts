@@ -13,9 +13,9 @@ import {
   SignJWT,
 } from 'jose';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { DUE_MS, LASTS_MS, SHOWN_MS } from '../../src/access/signing-keys.ts';
-import { type App, startApp } from '../support/app.ts';
-import { until } from '../support/client.ts';
+import { DUE_MS, LASTS_MS, SHOWN_MS } from '../../../src/access/credentials/signing-keys.ts';
+import { type App, startApp } from '../../support/app.ts';
+import { until } from '../../support/client.ts';
 import {
   askAs,
   codeAs,
@@ -25,9 +25,9 @@ import {
   makeWorkspace,
   mustAs,
   type Person,
-} from '../support/people.ts';
-import { AUTH_SECRET } from '../support/secret.ts';
-import { connect, open, subscribe } from '../support/socket.ts';
+} from '../../support/people.ts';
+import { AUTH_SECRET } from '../../support/secret.ts';
+import { connect, open, subscribe } from '../../support/socket.ts';
 
 const CREATE = 'mutation($input: CreateTokenInput!) { createToken(input: $input) { token expiresAt } }';
 const VIEWER = '{ viewer { name workspaces { slug } } }';

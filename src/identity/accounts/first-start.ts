@@ -1,10 +1,10 @@
 // What a new database begins with on a machine of one's own: a person, who owns the workspace `personal` and administers
 // the server. And the key by which programs on this machine log without being configured.
 import { v7 as uuidv7 } from 'uuid';
-import type { Db } from '../db/prisma.ts';
-import type { Scope } from './access.ts';
-import { atTheMachine, recordAct } from './audit.ts';
-import { hashToken, makeKey } from './token.ts';
+import type { Db } from '../../db/prisma.ts';
+import type { Scope } from '../../access/access.ts';
+import { atTheMachine, recordAct } from '../../access/audit.ts';
+import { hashToken, makeKey } from '../../access/credentials/token.ts';
 
 export interface Owner {
   userId: string;

@@ -2,8 +2,8 @@
 // second all tell Redis what they took and hear what was taken in all. What they let pass too much in between is a debt,
 // which has to drain as well: so the rate holds over time, no request waits for Redis, and none is refused because a
 // portion lies with another process. While Redis is away each process counts by itself, and tells afterwards.
-import type { Log } from '../db/pool.ts';
-import { openRedisConnection } from '../bus/redis-connection.ts';
+import type { Log } from '../../db/pool.ts';
+import { openRedisConnection } from '../../bus/redis-connection.ts';
 import { type Bucket, MOST_BUCKETS, type SharedBudget } from './budget.ts';
 
 export interface SharedBudgetOptions {

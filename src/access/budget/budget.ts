@@ -1,8 +1,8 @@
 // How much a credential, or an address where there is none, may ask for: so much cost (src/http/cost.ts) a minute. A
 // bucket that leaks: what was spent drains by the minute's budget in a minute, and what does not fit is refused. Nobody
 // waits for anything here: what other processes spend is heard of a little later (./shared-budget.ts).
-import { RuntideError } from '../errors.ts';
-import { type Access, type From, rootIdOf } from './access.ts';
+import { RuntideError } from '../../errors.ts';
+import { type Access, type From, rootIdOf } from '../access.ts';
 
 export interface Budget {
   /** Cost a minute of a credential that has no rate of its own; 0: as much as it likes. */

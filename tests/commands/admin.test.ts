@@ -2,13 +2,13 @@
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
-import { readAdminCommand } from '../src/admin.ts';
-import { type App, startApp } from './support/app.ts';
-import { until } from './support/client.ts';
-import { type CommandOutcome, runCommand } from './support/command.ts';
-import { post, readSession, register } from './support/identity.ts';
-import { askAs, codeAs, makeKeyOf } from './support/people.ts';
-import { makeHome, removeHome } from './support/server-process.ts';
+import { readAdminCommand } from '../../src/commands/admin.ts';
+import { type App, startApp } from '../support/app.ts';
+import { until } from '../support/client.ts';
+import { type CommandOutcome, runCommand } from '../support/command.ts';
+import { post, readSession, register } from '../support/identity.ts';
+import { askAs, codeAs, makeKeyOf } from '../support/people.ts';
+import { makeHome, removeHome } from '../support/server-process.ts';
 
 let app: App;
 let home: string;

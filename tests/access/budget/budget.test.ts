@@ -4,7 +4,7 @@ import { randomUUID } from 'node:crypto';
 import fc from 'fast-check';
 import { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
-import type { Access } from '../../src/access/access.ts';
+import type { Access } from '../../../src/access/access.ts';
 import {
   type Bucket,
   type Budget,
@@ -13,21 +13,21 @@ import {
   MOST_BUCKETS,
   networkOf,
   takeFrom,
-} from '../../src/access/budget.ts';
-import { createSharedBudget } from '../../src/access/shared-budget.ts';
-import { createPool } from '../../src/db/pool.ts';
-import { createPrisma } from '../../src/db/prisma.ts';
-import { RuntideError } from '../../src/errors.ts';
-import { COLUMNS_TYPE } from '../../src/http/columns.ts';
-import { type App, startApp } from '../support/app.ts';
-import { until } from '../support/client.ts';
-import { createDatabase } from '../support/database.ts';
-import { silentLog } from '../support/log.ts';
-import { askAs, codeAs, type Credential, makeKeyOf, makePerson, makeWorkspace } from '../support/people.ts';
-import { startRedis, type TestRedis } from '../support/redis.ts';
-import { type RawAnswer, send } from '../support/send.ts';
-import { removeHome, startServerProcess } from '../support/server-process.ts';
-import { open as openSocket, subscribe } from '../support/socket.ts';
+} from '../../../src/access/budget/budget.ts';
+import { createSharedBudget } from '../../../src/access/budget/shared-budget.ts';
+import { createPool } from '../../../src/db/pool.ts';
+import { createPrisma } from '../../../src/db/prisma.ts';
+import { RuntideError } from '../../../src/errors.ts';
+import { COLUMNS_TYPE } from '../../../src/http/columns.ts';
+import { type App, startApp } from '../../support/app.ts';
+import { until } from '../../support/client.ts';
+import { createDatabase } from '../../support/database.ts';
+import { silentLog } from '../../support/log.ts';
+import { askAs, codeAs, type Credential, makeKeyOf, makePerson, makeWorkspace } from '../../support/people.ts';
+import { startRedis, type TestRedis } from '../../support/redis.ts';
+import { type RawAnswer, send } from '../../support/send.ts';
+import { removeHome, startServerProcess } from '../../support/server-process.ts';
+import { open as openSocket, subscribe } from '../../support/socket.ts';
 
 const MINUTE_MS = 60_000;
 const ANYWHERE = { address: '192.0.2.1', userAgent: null };

@@ -2,7 +2,7 @@
 // {"http://localhost:4000": {"apiKey": "…"}}, an entry a server. What other entries hold is left as it is.
 import { chmod, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { RuntideError } from '../errors.ts';
+import { RuntideError } from '../../errors.ts';
 
 type Credentials = Record<string, { apiKey?: unknown } | undefined>;
 

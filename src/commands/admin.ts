@@ -1,15 +1,15 @@
 // `npm run admin -- …`: what whoever is at the server's machine does to accounts: the first administrator, and the way
 // back for people who are locked out. Beside a running server, which learns of it within a second, or without one.
 import { parseArgs } from 'node:util';
-import { atTheMachine, recordAct, recordForPerson } from './access/audit.ts';
-import type { Db } from './db/prisma.ts';
-import { RuntideError } from './errors.ts';
-import type { User } from './generated/prisma/client.ts';
-import { restoreAccount, setServerAdmin, suspendAccount } from './identity/accounts/accounts.ts';
-import { deleteAccount } from './identity/accounts/delete-account.ts';
-import { createResetLink, RESET_MINUTES } from './identity/sign-in/reset.ts';
-import { replaceSecret } from './identity/secret.ts';
-import { isId, isStorable } from './runs/text.ts';
+import { atTheMachine, recordAct, recordForPerson } from '../access/audit.ts';
+import type { Db } from '../db/prisma.ts';
+import { RuntideError } from '../errors.ts';
+import type { User } from '../generated/prisma/client.ts';
+import { restoreAccount, setServerAdmin, suspendAccount } from '../identity/accounts/accounts.ts';
+import { deleteAccount } from '../identity/accounts/delete-account.ts';
+import { createResetLink, RESET_MINUTES } from '../identity/sign-in/reset.ts';
+import { replaceSecret } from '../identity/secret.ts';
+import { isId, isStorable } from '../runs/text.ts';
 
 export interface AdminParts {
   db: Db;

@@ -1,11 +1,11 @@
 // Short-lived tokens: what the server signs, and what it takes. A token says who it is for, what may be done with it, and
 // which key or session made it. It is worth no more than that credential is now, whatever it says (./authenticate.ts).
 import { errors, type JWK, type JWTPayload, jwtVerify, SignJWT } from 'jose';
-import { RuntideError } from '../errors.ts';
-import type { Db } from '../db/prisma.ts';
-import { type Access, type OwnGrant, type Scope, SCOPES, scopesOf } from './access.ts';
-import type { AccessChanges } from './changes.ts';
-import { limits } from './limits.ts';
+import { RuntideError } from '../../errors.ts';
+import type { Db } from '../../db/prisma.ts';
+import { type Access, type OwnGrant, type Scope, SCOPES, scopesOf } from '../access.ts';
+import type { AccessChanges } from '../changes.ts';
+import { limits } from '../limits.ts';
 import { ALGORITHM, createSigningKeys } from './signing-keys.ts';
 
 /** What a token says. */
