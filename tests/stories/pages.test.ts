@@ -1,7 +1,7 @@
 // What people do in the pages with their accounts, workspaces and keys, as a browser shows it to them.
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { createSignInLink } from '../../src/identity/links.ts';
+import { createSignInLink } from '../../src/identity/sign-in/links.ts';
 import { type App, startApp } from '../support/app.ts';
 import { openPage, startChromium, type WatchedPage } from '../support/browser.ts';
 import { request, until } from '../support/client.ts';

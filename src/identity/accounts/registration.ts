@@ -4,7 +4,7 @@ import { v7 as uuidv7 } from 'uuid';
 import type { From } from '../../access/access.ts';
 import { type Actor, recordAct } from '../../access/audit.ts';
 import { hashToken, isToken } from '../../access/credentials/token.ts';
-import type { Registration } from '../../config.ts';
+import type { Registration } from '../../config/kinds.ts';
 import type { Db } from '../../db/prisma.ts';
 import { RuntideError } from '../../errors.ts';
 import type { Prisma } from '../../generated/prisma/client.ts';

@@ -5,7 +5,7 @@ import { hash } from 'node:crypto';
 import { APIError } from 'better-auth/api';
 import { createRemoteJWKSet, type JWTPayload, type JWTVerifyGetKey, jwtVerify } from 'jose';
 import type { ProviderClient } from '../../config.ts';
-import { isLoopbackHost } from '../../config.ts';
+import { isLoopback } from '../../config/kinds.ts';
 import type { Log } from '../../db/pool.ts';
 import { askProvider, type Json, remembered } from './requests.ts';
 import type { Known, Provider } from './providers.ts';
@@ -139,7 +139,7 @@ async function discover(configured: string): Promise<Discovered> {
   const endpoint = (key: string): URL => {
     const text = metadata[key];
     const url = typeof text === 'string' && URL.canParse(text) ? new URL(text) : null;
-    const isPlain = mayBePlain && url?.protocol === 'http:' && isLoopbackHost(url.hostname);
+    const isPlain = mayBePlain && url?.protocol === 'http:' && isLoopback(url.hostname);
     if (!url || !(url.protocol === 'https:' || isPlain)) throw new Error(`${issuer} names no ${key} over TLS`);
     return url;
   };

@@ -3,7 +3,8 @@
 // them is ours, since its own would ask a provider at the start and wait for it, without an end.
 import type { AuthContext } from 'better-auth';
 import { addOAuthServerContext, APIError, getOAuthState } from 'better-auth/api';
-import type { GroupRole, Providers, Registration } from '../../config.ts';
+import type { Providers } from '../../config.ts';
+import type { GroupRole, Registration } from '../../config/kinds.ts';
 import type { Log } from '../../db/pool.ts';
 import type { Db } from '../../db/prisma.ts';
 import { createGitHubProvider, GITHUB, type GitHubEndpoints } from './github.ts';

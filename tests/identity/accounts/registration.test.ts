@@ -1,6 +1,6 @@
 // Who may make an account: the modes of registration, invitations, and the first account of all.
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
-import type { Registration } from '../../../src/config.ts';
+import type { Registration } from '../../../src/config/kinds.ts';
 import { createSetUpLink } from '../../../src/identity/sign-in/links.ts';
 import { hashToken, makeToken } from '../../../src/access/credentials/token.ts';
 import { type App, startApp } from '../../support/app.ts';

@@ -1,7 +1,7 @@
 // Groups at a provider give roles in workspaces, change them and take them away; what was given by hand stays.
 import { decodeJwt, SignJWT } from 'jose';
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
-import type { GroupRole } from '../../../src/config.ts';
+import type { GroupRole } from '../../../src/config/kinds.ts';
 import { type App, startApp } from '../../support/app.ts';
 import { until } from '../../support/client.ts';
 import { type Issuer, signInAt, startIssuer } from '../../support/oidc.ts';
