@@ -9,6 +9,7 @@ import { twoFactor, username } from 'better-auth/plugins';
 import type pg from 'pg';
 import { v7 as uuidv7 } from 'uuid';
 import type { From } from '../access/access.ts';
+import { networkOf } from '../access/budget/budget.ts';
 import { recordSession } from '../access/audit.ts';
 import type { AccessChanges } from '../access/changes.ts';
 import { makeToken } from '../access/credentials/token.ts';
@@ -30,7 +31,7 @@ import {
   providerRequest,
   providersPlugin,
 } from './providers/providers.ts';
-import { createAccountRecord } from './record.ts';
+import { createAccountRecord, namedBy } from './record.ts';
 import { beginAccount, requireRegistration, type Shown } from './accounts/registration.ts';
 import { endWhatWasBegun, expectChange, RESET_MINUTES, takeChange } from './sign-in/reset.ts';
 import { factorBounds } from './sign-in/second-factor.ts';
@@ -428,8 +429,8 @@ function suspended(): APIError {
  * one bound refuses does not count for those after it: nobody locks a person out by guessing on from one address.
  */
 export function boundsOf(path: string, body: Record<string, unknown>, { address }: From): Bound[] {
-  const account = JSON.stringify(body.email ?? body.newEmail ?? body.username ?? '').toLowerCase();
-  const where = address ?? '';
+  const account = JSON.stringify(namedBy(path, body) ?? '').toLowerCase();
+  const where = networkOf(address);
   switch (path) {
     case '/sign-in/email':
     case '/sign-in/username':

@@ -57,7 +57,7 @@ export function createAccountRecord({ db, log }: { db: Db; log: Log }, from: () 
 
   const writeRefusal = async (attempt: Attempt, where: From) => {
     const { path } = attempt;
-    const found = SIGN_INS.includes(path) ? await findNamed(db, attempt.body) : await attempt.pending();
+    const found = SIGN_INS.includes(path) ? await findNamed(db, path, attempt.body) : await attempt.pending();
     const reason = codeOf(attempt.returned);
     if (found === null) {
       log.info({ address: where.address, reason }, 'somebody unknown was refused to sign in');
@@ -140,12 +140,20 @@ function actsOf(change: object): { action: AuditAction; details?: Record<string,
   ];
 }
 
+/**
+ * Whom a request is about: by what its path reads and by nothing else that stands in it, or a name that is made up would
+ * be counted, and written down, in the place of the one that is meant.
+ */
+export function namedBy(path: string, body: Record<string, unknown>): unknown {
+  if (path === '/sign-in/username') return body.username;
+  return path === '/change-email' ? body.newEmail : body.email;
+}
+
 /** Whom a sign-in named; null: nobody. */
-async function findNamed(db: Db, body: unknown): Promise<string | null> {
-  const { email, username } = (body ?? {}) as Record<string, unknown>;
-  const named = email ?? username;
+async function findNamed(db: Db, path: string, body: unknown): Promise<string | null> {
+  const named = namedBy(path, (body ?? {}) as Record<string, unknown>);
   if (typeof named !== 'string' || !isStorable(named)) return null;
-  const where = email === undefined ? { username: named.toLowerCase() } : { email: named.toLowerCase() };
+  const where = path === '/sign-in/username' ? { username: named.toLowerCase() } : { email: named.toLowerCase() };
   const found = await db.user.findUnique({ where, select: { id: true } });
   return found?.id ?? null;
 }
