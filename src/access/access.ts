@@ -53,6 +53,17 @@ export interface From {
   userAgent: string | null;
 }
 
+/** Whoever has one address of IPv6 has the 2^64 of its network. */
+export function networkOf(address: string | null): string {
+  if (!address?.includes(':')) return address ?? '';
+  const [head = '', tail] = address.toLowerCase().split('::');
+  const groups = head === '' ? [] : head.split(':');
+  const after = tail ? tail.split(':') : [];
+  const zeros = tail === undefined ? [] : Array.from({ length: 8 - groups.length - after.length }, () => '0');
+  const network = [...groups, ...zeros, ...after].slice(0, 4);
+  return `${network.map((group) => group.replace(/^0+(?=.)/, '')).join(':')}::/64`;
+}
+
 /** What each role may do at the most; a key has of that what its scopes name. */
 const SCOPES_OF_ROLE: Record<Role, readonly Scope[]> = {
   OWNER: ['READ', 'WRITE', 'ADMIN'],

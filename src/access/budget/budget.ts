@@ -2,7 +2,7 @@
 // bucket that leaks: what was spent drains by the minute's budget in a minute, and what does not fit is refused. Nobody
 // waits for anything here: what other processes spend is heard of a little later (./shared-budget.ts).
 import { RuntideError } from '../../errors.ts';
-import { type Access, type From, rootIdOf } from '../access.ts';
+import { type Access, type From, networkOf, rootIdOf } from '../access.ts';
 
 export interface Budget {
   /** Cost a minute of a credential that has no rate of its own; 0: as much as it likes. */
@@ -115,15 +115,4 @@ export function takeFrom(bucket: Bucket, cost: number): number {
 function refusal(limit: number, isKnown: boolean): string {
   const whose = isKnown ? 'this credential' : 'requests without a credential from this address';
   return `${whose} may spend a cost of ${limit} a minute (extensions.cost says what each operation takes): wait as long as retryAfterMs says, and ask for less at once`;
-}
-
-/** Whoever has one address of IPv6 has the 2^64 of its network. */
-export function networkOf(address: string | null): string {
-  if (!address?.includes(':')) return address ?? '';
-  const [head = '', tail] = address.toLowerCase().split('::');
-  const groups = head === '' ? [] : head.split(':');
-  const after = tail ? tail.split(':') : [];
-  const zeros = tail === undefined ? [] : Array.from({ length: 8 - groups.length - after.length }, () => '0');
-  const network = [...groups, ...zeros, ...after].slice(0, 4);
-  return `${network.map((group) => group.replace(/^0+(?=.)/, '')).join(':')}::/64`;
 }

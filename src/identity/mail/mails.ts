@@ -1,13 +1,12 @@
 // The mails about an account. They are sent in the background, so that no answer tells by its time whether there is an
 // account. What a stranger can ask for is bounded by whom it goes to; warnings are counted apart, so that nobody can use
 // them up beforehand.
-import { decodeJwt } from 'jose';
 import type pg from 'pg';
 import type { Log } from '../../db/pool.ts';
 import { type Letter, makeLetter, quoted } from '../../mail/letter.ts';
 import type { Mailer } from '../../mail/mailer.ts';
 import { type Bound, countAttempt } from '../attempts.ts';
-import { resetLink, RESET_MINUTES } from '../sign-in/reset.ts';
+import { RESET_MINUTES, resetLink, VERIFY_HOURS } from '../sign-in/reset.ts';
 
 export interface Addressee {
   name: string;
@@ -29,8 +28,6 @@ export interface IdentityMails {
 }
 
 const HOUR = 3_600;
-/** For how long the links that verify addresses are good. */
-export const VERIFY_HOURS = 24;
 
 /** How often a stranger may have something sent to this address. */
 export function mailBound(email: string): Bound {
@@ -129,16 +126,4 @@ export function createIdentityMails(
       warn(whom.email, letter);
     },
   };
-}
-
-/** What a token for verifying an address says that it is for; null: it is none. Says nothing of whether it is genuine. */
-export function readVerification(token: unknown): { email: string; newEmail: string | null; userId: string } | null {
-  if (typeof token !== 'string') return null;
-  try {
-    const { email, updateTo, userId } = decodeJwt(token);
-    if (typeof email !== 'string' || typeof userId !== 'string') return null;
-    return { email, newEmail: typeof updateTo === 'string' ? updateTo : null, userId };
-  } catch {
-    return null;
-  }
 }

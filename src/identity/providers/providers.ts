@@ -4,7 +4,7 @@
 import type { AuthContext } from 'better-auth';
 import { addOAuthServerContext, APIError, getOAuthState } from 'better-auth/api';
 import type { Providers } from '../../config.ts';
-import type { GroupRole, Registration } from '../../config/kinds.ts';
+import type { Registration } from '../../config/kinds.ts';
 import type { Log } from '../../db/pool.ts';
 import type { Db } from '../../db/prisma.ts';
 import { createGitHubProvider, GITHUB, type GitHubEndpoints } from './github.ts';
@@ -128,9 +128,4 @@ export async function providerRequest(body: Record<string, unknown>): Promise<Re
   );
   await addOAuthServerContext({ provider });
   return { ...Object.fromEntries(paths), provider, disableRedirect: true, additionalData: Object.fromEntries(shown) };
-}
-
-/** Whoever is in such a group was let in by who wrote it down. */
-export function isMapped(roles: readonly GroupRole[], groups: readonly string[] | null): boolean {
-  return roles.some(({ group }) => groups?.includes(group));
 }

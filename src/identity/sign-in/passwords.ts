@@ -3,6 +3,8 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { hashPassword, verifyPassword } from 'better-auth/crypto';
 
+export type Passwords = ReturnType<typeof createPasswords>;
+
 export function createPasswords() {
   const asking = new AsyncLocalStorage<{ isHashed: boolean }>();
   const hashed = () => {

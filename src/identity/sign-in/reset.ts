@@ -1,6 +1,7 @@
 // Links that lead back into an account: they set a new password. And links by which an account's address is changed, which
 // better-auth would let stand on their own: here each is good once, and ends with the password that it was asked under.
 import { createHash, randomBytes } from 'node:crypto';
+import { decodeJwt } from 'jose';
 import { v7 as uuidv7 } from 'uuid';
 import type { Access } from '../../access/access.ts';
 import { type Actor, recordAct } from '../../access/audit.ts';
@@ -8,6 +9,8 @@ import type { Db } from '../../db/prisma.ts';
 import { RuntideError } from '../../errors.ts';
 
 export const RESET_MINUTES = 60;
+/** For how long the links that verify addresses are good. */
+export const VERIFY_HOURS = 24;
 
 /** In the fragment, which browsers keep to themselves. */
 export function resetLink(url: string, token: string): string {
@@ -66,6 +69,29 @@ export async function takeChange(db: Db, userId: string, token: string): Promise
  */
 export async function endWhatWasBegun(db: Db, userId: string): Promise<void> {
   await db.verification.deleteMany({ where: { value: userId } });
+}
+
+/**
+ * An account that a provider made with an address that it does not vouch for: whoever gets the mail that goes there is
+ * its owner from then on, and whoever made it does not stay in by the provider.
+ */
+export async function unlinkUnvouched(
+  db: Db,
+  { id, emailVerified }: { id: string; emailVerified: boolean },
+): Promise<void> {
+  if (!emailVerified) await db.account.deleteMany({ where: { userId: id, providerId: { not: 'credential' } } });
+}
+
+/** What a token for verifying an address says that it is for; null: it is none. Says nothing of whether it is genuine. */
+export function readVerification(token: unknown): { email: string; newEmail: string | null; userId: string } | null {
+  if (typeof token !== 'string') return null;
+  try {
+    const { email, updateTo, userId } = decodeJwt(token);
+    if (typeof email !== 'string' || typeof userId !== 'string') return null;
+    return { email, newEmail: typeof updateTo === 'string' ? updateTo : null, userId };
+  } catch {
+    return null;
+  }
 }
 
 /** As better-auth stores them (`storeIdentifier: 'hashed'`). */

@@ -1,24 +1,20 @@
 // What bounds guesses at a second factor: by account, whatever the address and however often the password is given anew.
 // And a code is good once: better-auth would take it again for as long as it is shown, from whoever looked on.
 import { hash } from 'node:crypto';
-import { APIError, type createAuthMiddleware } from 'better-auth/api';
+import type { GenericEndpointContext } from 'better-auth';
+import { APIError } from 'better-auth/api';
 import type pg from 'pg';
 import { type Bound, countAttempt } from '../attempts.ts';
-
-type Asked = Parameters<Parameters<typeof createAuthMiddleware>[0]>[0];
 
 /** For as long as better-auth takes a code: its own half minute, and those before and after. */
 const CODE_SECONDS = 120;
 const PATHS = ['/two-factor/verify-totp', '/two-factor/verify-backup-code'];
 
 /** Of somebody who has given the password, and now gives the second factor. None for other requests. */
-export async function factorBounds(pool: pg.Pool, ctx: Asked): Promise<Bound[]> {
+export async function factorBounds(pool: pg.Pool, ctx: GenericEndpointContext): Promise<Bound[]> {
   if (!PATHS.includes(ctx.path)) return [];
-  const { name } = ctx.context.createAuthCookie('two_factor');
-  const key = await ctx.getSignedCookie(name, ctx.context.secret);
-  const challenge = key ? await ctx.context.internalAdapter.findVerificationValue(key) : null;
-  if (!challenge) return [];
-  const { value: userId } = challenge;
+  const userId = await pendingOf(ctx);
+  if (userId === null) return [];
   const { code } = (ctx.body ?? {}) as { code?: unknown };
   if (typeof code === 'string') {
     // Also one that was wrong: it is not right the second time.
@@ -30,4 +26,11 @@ export async function factorBounds(pool: pg.Pool, ctx: Asked): Promise<Bound[]> 
       });
   }
   return [{ key: `second factor of ${userId}`, most: 20, seconds: 600 }];
+}
+
+/** Who has given their password in this browser, and still has to give the second factor. */
+export async function pendingOf({ context, getSignedCookie }: GenericEndpointContext): Promise<string | null> {
+  const identifier = await getSignedCookie(context.createAuthCookie('two_factor').name, context.secret);
+  const found = identifier ? await context.internalAdapter.findVerificationValue(identifier) : null;
+  return found?.value ?? null;
 }

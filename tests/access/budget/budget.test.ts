@@ -4,14 +4,13 @@ import { randomUUID } from 'node:crypto';
 import fc from 'fast-check';
 import { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
-import type { Access } from '../../../src/access/access.ts';
+import { type Access, networkOf } from '../../../src/access/access.ts';
 import {
   type Bucket,
   type Budget,
   createBudget,
   drain,
   MOST_BUCKETS,
-  networkOf,
   takeFrom,
 } from '../../../src/access/budget/budget.ts';
 import { createSharedBudget } from '../../../src/access/budget/shared-budget.ts';

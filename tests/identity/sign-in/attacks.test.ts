@@ -3,7 +3,8 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { makeToken } from '../../../src/access/credentials/token.ts';
-import { boundsOf, requireAttempts, sessionCookieName } from '../../../src/identity/identity.ts';
+import { boundsOf, requireAttempts } from '../../../src/identity/sign-in/bounds.ts';
+import { sessionCookieName } from '../../../src/identity/sign-in/cookie.ts';
 import { type App, startApp } from '../../support/app.ts';
 import { type IdentityAnswer, post, readSession, register } from '../../support/identity.ts';
 import { recordingLog } from '../../support/log.ts';
