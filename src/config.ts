@@ -330,6 +330,15 @@ function providersOf(parsed: Parsed): Providers {
   };
 }
 
+/** Where people reach the server: by what they configured, or by where it listens. */
+export function addressOf(config: Pick<Config, 'host' | 'publicUrl'>, port: number): string {
+  return config.publicUrl ?? localAddress(config, port);
+}
+
+export function localAddress({ host }: Pick<Config, 'host'>, port: number): string {
+  return `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
+}
+
 /** A proxy on this machine opens a server to others that listens for itself alone. */
 function isHere(publicUrl: string | undefined): boolean {
   return publicUrl === undefined || isLoopback(new URL(publicUrl).hostname);
