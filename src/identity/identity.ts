@@ -28,7 +28,9 @@ import { createAccountRecord, namedBy } from './record.ts';
 import { beginAccount, requireRegistration, type Shown } from './registration.ts';
 import { endWhatWasBegun, expectChange, RESET_MINUTES, takeChange } from './reset.ts';
 import { factorBounds } from './second-factor.ts';
+import { findRoute } from './routes.ts';
 import { createStore, current } from './store.ts';
+import { createTurns } from './turns.ts';
 import { isUsername, USERNAME_LENGTHS } from './usernames.ts';
 
 export interface IdentityOptions {
@@ -61,21 +63,6 @@ const MINUTE = 60;
 const EVEN = ['/request-password-reset', '/change-email'];
 const EVEN_MS = 300;
 const HOUR = 3_600;
-/** What better-auth would let anybody ask who has an account, that is someone else's here or nobody's. */
-const CLOSED = [
-  // Their answers hold tokens of sessions; `Viewer.sessions` and `revokeSession` are for that.
-  '/list-sessions',
-  '/revoke-session',
-  '/revoke-sessions',
-  '/revoke-other-sessions',
-  '/update-session',
-  '/is-username-available',
-  // Would hand a provider's tokens to the page.
-  '/get-access-token',
-  '/refresh-token',
-  '/account-info',
-];
-
 /** Which session is whose: installations on one host, told apart by what only they know, do not sign one another out. */
 export function sessionCookieName({ secret, secure }: Pick<IdentityOptions, 'secret' | 'secure'>): string {
   return `${secure ? '__Secure-' : ''}${cookiePrefix(secret)}.session_token`;
@@ -109,7 +96,6 @@ export function createIdentity(
     basePath: PATH,
     secret: options.secret,
     trustedOrigins: [...options.allowedOrigins],
-    disabledPaths: CLOSED,
     telemetry: { enabled: false },
     logger: { log: (level, message, ...about) => log[level === 'error' ? 'error' : 'debug']({ about }, message) },
     // The edge answers what is a fault of ours, as everywhere.
@@ -327,11 +313,9 @@ export function createIdentity(
     ],
   } satisfies BetterAuthOptions;
   const auth = betterAuth(settings);
+  const turns = createTurns();
 
-  async function answer(request: Request, body: Record<string, unknown> | null): Promise<Response> {
-    const path = new URL(request.url).pathname.slice(PATH.length).replace(/\/+$/, '');
-    // Their tokens would stand in addresses, which are logged on the way: pages send them in a body.
-    if (request.method === 'GET' && /^\/(verify-email|reset-password\/.*)$/.test(path)) return nothingHere();
+  async function answer(path: string, request: Request, body: Record<string, unknown> | null): Promise<Response> {
     if (path === '/verify-email') {
       const address = new URL(request.url);
       address.search = new URLSearchParams({ token: typeof body?.token === 'string' ? body.token : '' }).toString();
@@ -351,7 +335,11 @@ export function createIdentity(
         setUp: typeof setUp === 'string' ? setUp : undefined,
         from,
       };
-      const response = await asking.run(about, () => passwords.run(() => answer(request, body)));
+      const path = new URL(request.url).pathname.slice(PATH.length);
+      const route = findRoute(request.method, path);
+      if (!route) return nothingHere();
+      const work = () => asking.run(about, () => passwords.run(() => answer(path, request, body)));
+      const response = await (route.hashes ? (turns.take(networkOf(from.address), work) ?? comeAgain()) : work());
       // Whatever it was, it may have changed who may do what: the database's triggers know, others are told.
       if (request.method !== 'GET' && response.ok) changes.announce();
       return response;
@@ -400,6 +388,13 @@ function nothingHere(): Response {
     status: 404,
     headers: { 'content-type': 'application/json' },
   });
+}
+
+function comeAgain(): Response {
+  return Response.json(
+    { code: 'RATE_LIMITED', message: 'too many sign in at this moment: try again', retryAfterMs: 2_000 },
+    { status: 429, headers: { 'retry-after': '2' } },
+  );
 }
 
 function linkOver(): APIError {
