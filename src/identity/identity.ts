@@ -7,6 +7,7 @@ import { twoFactor, username } from 'better-auth/plugins';
 import type pg from 'pg';
 import { v7 as uuidv7 } from 'uuid';
 import type { From } from '../access/access.ts';
+import { networkOf } from '../access/budget/budget.ts';
 import type { AccessChanges } from '../access/changes.ts';
 import type { Providers } from '../config.ts';
 import type { Registration } from '../config/kinds.ts';
@@ -33,7 +34,9 @@ import {
   unlinkUnvouched,
   VERIFY_HOURS,
 } from './sign-in/reset.ts';
+import { findRoute } from './routes.ts';
 import { createStore } from './store.ts';
+import { createTurns } from './turns.ts';
 
 export interface IdentityOptions {
   /** The address by which people reach the server. */
@@ -65,20 +68,6 @@ const HOUR = 3_600;
 /** What writes for an account that there is, and not for another, answers after the same time. */
 const EVEN = ['/request-password-reset', '/change-email'];
 const EVEN_MS = 300;
-/** Routes of better-auth that answer with what nobody needs here, or what has another place. */
-const CLOSED = [
-  // Their answers hold tokens of sessions; `Viewer.sessions` and `revokeSession` are for that.
-  '/list-sessions',
-  '/revoke-session',
-  '/revoke-sessions',
-  '/revoke-other-sessions',
-  '/update-session',
-  '/is-username-available',
-  // Would hand a provider's tokens to the page.
-  '/get-access-token',
-  '/refresh-token',
-  '/account-info',
-];
 
 export function createIdentity(
   {
@@ -104,7 +93,6 @@ export function createIdentity(
     basePath: PATH,
     secret: options.secret,
     trustedOrigins: [...options.allowedOrigins],
-    disabledPaths: CLOSED,
     telemetry: { enabled: false },
     logger: { log: (level, message, ...about) => log[level === 'error' ? 'error' : 'debug']({ about }, message) },
     // The edge answers what is a fault of ours, as everywhere.
@@ -210,11 +198,9 @@ export function createIdentity(
     ],
   } satisfies BetterAuthOptions;
   const auth = betterAuth(settings);
+  const turns = createTurns();
 
-  async function answer(request: Request, body: Record<string, unknown> | null): Promise<Response> {
-    const path = new URL(request.url).pathname.slice(PATH.length).replace(/\/+$/, '');
-    // Their tokens would stand in addresses, which are logged on the way: pages send them in a body.
-    if (request.method === 'GET' && /^\/(verify-email|reset-password\/.*)$/.test(path)) return nothingHere();
+  async function answer(path: string, request: Request, body: Record<string, unknown> | null): Promise<Response> {
     if (path === '/verify-email') {
       const address = new URL(request.url);
       address.search = new URLSearchParams({ token: typeof body?.token === 'string' ? body.token : '' }).toString();
@@ -234,7 +220,11 @@ export function createIdentity(
         setUp: typeof setUp === 'string' ? setUp : undefined,
         from,
       };
-      const response = await asking.run(about, () => passwords.run(() => answer(request, body)));
+      const path = new URL(request.url).pathname.slice(PATH.length);
+      const route = findRoute(request.method, path);
+      if (!route) return nothingHere();
+      const work = () => asking.run(about, () => passwords.run(() => answer(path, request, body)));
+      const response = await (route.hashes ? (turns.take(networkOf(from.address), work) ?? comeAgain()) : work());
       // Whatever it was, it may have changed who may do what: the database's triggers know, others are told.
       if (request.method !== 'GET' && response.ok) changes.announce();
       return response;
@@ -252,4 +242,11 @@ function nothingHere(): Response {
     status: 404,
     headers: { 'content-type': 'application/json' },
   });
+}
+
+function comeAgain(): Response {
+  return Response.json(
+    { code: 'RATE_LIMITED', message: 'too many sign in at this moment: try again', retryAfterMs: 2_000 },
+    { status: 429, headers: { 'retry-after': '2' } },
+  );
 }
