@@ -35,7 +35,7 @@ import {
 } from './sign-in/reset.ts';
 import { findRoute } from './routes.ts';
 import { createStore } from './store.ts';
-import { createTurns } from './turns.ts';
+import { createTurns } from './sign-in/turns.ts';
 
 export interface IdentityOptions {
   /** The address by which people reach the server. */
