@@ -130,7 +130,7 @@ export const variables = {
   // At whom people sign in, beside here.
   oidcIssuer: issuer('RUNTIDE_OIDC_ISSUER', {
     description:
-      'People sign in at this OpenID Connect provider: its address, as its `/.well-known/openid-configuration` names it. See `docs/sign-in.md`.',
+      'People sign in at this OpenID Connect provider: its address, as its `/.well-known/openid-configuration` names it. See [sign-in.md](sign-in.md).',
   }),
   oidcClientId: clientId('RUNTIDE_OIDC_CLIENT_ID', {
     description: 'What the provider calls this server.',
