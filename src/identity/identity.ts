@@ -6,8 +6,8 @@ import { betterAuth, type BetterAuthOptions } from 'better-auth';
 import { twoFactor, username } from 'better-auth/plugins';
 import type pg from 'pg';
 import { v7 as uuidv7 } from 'uuid';
-import type { From } from '../access/access.ts';
-import { networkOf } from '../access/budget/budget.ts';
+import { type From, networkOf } from '../access/access.ts';
+
 import type { AccessChanges } from '../access/changes.ts';
 import type { Providers } from '../config.ts';
 import type { Registration } from '../config/kinds.ts';
