@@ -21,6 +21,7 @@ import { createArrivalCheck } from './providers/arrival.ts';
 import { type ProviderAddresses, providersPlugin } from './providers/providers.ts';
 import { createAccountRecord } from './record.ts';
 import { createRequestHooks } from './request-hooks.ts';
+import { findRoute } from './routes.ts';
 import { createRowHooks } from './row-hooks.ts';
 import { cookiePrefix, sessionCookieName } from './sign-in/cookie.ts';
 import { linksPlugin } from './sign-in/links.ts';
@@ -33,9 +34,8 @@ import {
   unlinkUnvouched,
   VERIFY_HOURS,
 } from './sign-in/reset.ts';
-import { findRoute } from './routes.ts';
-import { createStore } from './store.ts';
 import { createTurns } from './sign-in/turns.ts';
+import { createStore } from './store.ts';
 
 export interface IdentityOptions {
   /** The address by which people reach the server. */
