@@ -91,6 +91,7 @@ export async function openHttpServer(options: HttpOptions): Promise<HttpServer> 
   let sockets: ReturnType<typeof createGraphQLOverWebSocket> | undefined;
   let openStreams: OpenStreams | undefined;
   let authenticator: Authenticator | undefined;
+  let identity: Identity | undefined;
   let closing: Promise<void> | undefined;
   const inFlight = new Set<ServerResponse>();
   const origins = createOrigins(options.allowedOrigins);
@@ -146,7 +147,7 @@ export async function openHttpServer(options: HttpOptions): Promise<HttpServer> 
       openStreams = createOpenStreams(authenticator);
       const live = createSharedResults(engines, stringify);
       const slowStreamMs = options.slowStreamMs ?? limits.slowStreamMs;
-      const identity = createIdentity(engines, {
+      identity = createIdentity(engines, {
         ...options,
         providers,
         url: engines.url(),
@@ -163,7 +164,7 @@ export async function openHttpServer(options: HttpOptions): Promise<HttpServer> 
       const prometheus = createPrometheus(engines, { sockets: sockets.sockets, live: live.counts });
       routes = servingRoutes(options, engines, edge, identity, prometheus);
     },
-    paths: () => [...Object.keys(routes.exact), ...Object.keys(routes.below)],
+    paths: () => [...Object.keys(routes.exact), ...Object.keys(routes.below), ...(identity?.paths ?? [])],
     close: () => (closing ??= close()),
   };
 

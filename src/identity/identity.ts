@@ -51,6 +51,8 @@ export interface Identity {
   handle(request: Request, body: Record<string, unknown> | null, from: From): Promise<Response>;
   /** Of the session. */
   cookieName: string;
+  /** What there is below /api/auth, with the names of parameters in it. */
+  paths: readonly string[];
 }
 
 const PATH = '/api/auth';
@@ -73,6 +75,14 @@ const CLOSED = [
   '/get-access-token',
   '/refresh-token',
   '/account-info',
+  // Would answer guesses of a password that nothing counts; what needs it asks for it.
+  '/verify-password',
+  // `deleteViewer` does it, with what there is to hand over.
+  '/delete-user',
+  '/delete-user/callback',
+  // Second factors come from an app, and not by mail.
+  '/two-factor/send-otp',
+  '/two-factor/verify-otp',
 ];
 
 /** Which session is whose: installations on one host, told apart by what only they know, do not sign one another out. */
@@ -343,6 +353,7 @@ export function createIdentity(
 
   return {
     cookieName: sessionCookieName(options),
+    paths: pathsOf(auth.api),
     async handle(request, body, from) {
       const { invitation, setUp } = body ?? {};
       const about: Shown = {
@@ -356,6 +367,12 @@ export function createIdentity(
       return response;
     },
   };
+}
+
+/** Of all that a library and its plugins answer: what has no path is for the server itself. */
+function pathsOf(api: object): string[] {
+  const paths = (Object.values(api) as { path?: string }[]).flatMap(({ path }) => path ?? []);
+  return paths.map((path) => PATH + path);
 }
 
 /** By which the edge tells the client's address; what a client sends under this name is overwritten. */
