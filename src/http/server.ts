@@ -4,11 +4,12 @@ import { existsSync } from 'node:fs';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { fileURLToPath } from 'node:url';
 import sirv from 'sirv';
-import { type Authenticator, createAuthenticator } from '../access/authenticate.ts';
+import { type Authenticator, createAuthenticator } from '../access/credentials/authenticate.ts';
 import { limits } from '../access/limits.ts';
 import { createIdentity, type Identity } from '../identity/identity.ts';
-import type { Providers, Registration } from '../config.ts';
-import { type ProviderAddresses, signInWays } from '../identity/providers.ts';
+import type { Providers } from '../config.ts';
+import type { Registration } from '../config/kinds.ts';
+import { type ProviderAddresses, signInWays } from '../identity/providers/providers.ts';
 import type { FoldCounts } from '../metrics/fold/folding.ts';
 import type { Engines } from '../schema/context.ts';
 import { sendAuditLog } from './audit-log.ts';
@@ -91,7 +92,6 @@ export async function openHttpServer(options: HttpOptions): Promise<HttpServer> 
   let sockets: ReturnType<typeof createGraphQLOverWebSocket> | undefined;
   let openStreams: OpenStreams | undefined;
   let authenticator: Authenticator | undefined;
-  let identity: Identity | undefined;
   let closing: Promise<void> | undefined;
   const inFlight = new Set<ServerResponse>();
   const origins = createOrigins(options.allowedOrigins);
@@ -147,7 +147,7 @@ export async function openHttpServer(options: HttpOptions): Promise<HttpServer> 
       openStreams = createOpenStreams(authenticator);
       const live = createSharedResults(engines, stringify);
       const slowStreamMs = options.slowStreamMs ?? limits.slowStreamMs;
-      identity = createIdentity(engines, {
+      const identity = createIdentity(engines, {
         ...options,
         providers,
         url: engines.url(),
@@ -164,7 +164,7 @@ export async function openHttpServer(options: HttpOptions): Promise<HttpServer> 
       const prometheus = createPrometheus(engines, { sockets: sockets.sockets, live: live.counts });
       routes = servingRoutes(options, engines, edge, identity, prometheus);
     },
-    paths: () => [...Object.keys(routes.exact), ...Object.keys(routes.below), ...(identity?.paths ?? [])],
+    paths: () => [...Object.keys(routes.exact), ...Object.keys(routes.below)],
     close: () => (closing ??= close()),
   };
 

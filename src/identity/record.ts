@@ -7,6 +7,7 @@ import { type Act, type Actor, type AuditAction, recordForPerson } from '../acce
 import type { Log } from '../db/pool.ts';
 import type { Db } from '../db/prisma.ts';
 import { isStorable } from '../runs/text.ts';
+import { namedBy } from './sign-in/bounds.ts';
 
 type Hooks = NonNullable<BetterAuthOptions['databaseHooks']>;
 /** Of better-auth: what is known where a row is stored. */
@@ -27,7 +28,7 @@ export interface AccountRecord {
   passwordReset(user: { id: string }): Promise<void>;
   /**
    * Writes later, and looks the same up for whoever it was: nobody learns from the time of an answer whether there is an
-   * account. How often is bounded by how often it may be attempted (identity.ts).
+   * account. How often is bounded by how often it may be attempted (./sign-in/bounds.ts).
    */
   refused(attempt: Attempt): void;
 }
@@ -57,7 +58,7 @@ export function createAccountRecord({ db, log }: { db: Db; log: Log }, from: () 
 
   const writeRefusal = async (attempt: Attempt, where: From) => {
     const { path } = attempt;
-    const found = SIGN_INS.includes(path) ? await findNamed(db, attempt.body) : await attempt.pending();
+    const found = SIGN_INS.includes(path) ? await findNamed(db, path, attempt.body) : await attempt.pending();
     const reason = codeOf(attempt.returned);
     if (found === null) {
       log.info({ address: where.address, reason }, 'somebody unknown was refused to sign in');
@@ -141,11 +142,10 @@ function actsOf(change: object): { action: AuditAction; details?: Record<string,
 }
 
 /** Whom a sign-in named; null: nobody. */
-async function findNamed(db: Db, body: unknown): Promise<string | null> {
-  const { email, username } = (body ?? {}) as Record<string, unknown>;
-  const named = email ?? username;
+async function findNamed(db: Db, path: string, body: unknown): Promise<string | null> {
+  const named = namedBy(path, (body ?? {}) as Record<string, unknown>);
   if (typeof named !== 'string' || !isStorable(named)) return null;
-  const where = email === undefined ? { username: named.toLowerCase() } : { email: named.toLowerCase() };
+  const where = path === '/sign-in/username' ? { username: named.toLowerCase() } : { email: named.toLowerCase() };
   const found = await db.user.findUnique({ where, select: { id: true } });
   return found?.id ?? null;
 }

@@ -2,10 +2,10 @@
 // time nor rate.
 import { type Access, isAtLeast, notFound, type Scope, scopesOf } from '../access/access.ts';
 import { recordAct } from '../access/audit.ts';
-import type { Budget } from '../access/budget.ts';
+import type { Budget } from '../access/budget/budget.ts';
 import type { AccessChanges } from '../access/changes.ts';
 import { isAllowed, projectsFor, requirePermission } from '../access/permissions.ts';
-import { makeKey } from '../access/token.ts';
+import { makeKey } from '../access/credentials/token.ts';
 import type { Db } from '../db/prisma.ts';
 import { invalidInput, RuntideError } from '../errors.ts';
 import type { ApiKey, Prisma } from '../generated/prisma/client.ts';
@@ -112,6 +112,8 @@ export async function updateApiKey(
     details.projectIds = projectIds;
   }
   if (Object.keys(details).length === 0) return;
+  const after = { ...key, ...data } as ApiKey;
+  if (givesMore(key, after, budget)) checkGiving(access, budget, after);
   await db.$transaction(async (tx) => {
     await tx.apiKey.update({ where: { id }, data });
     await recordAct(tx, access, {
@@ -122,6 +124,36 @@ export async function updateApiKey(
     });
   });
   changes.announce();
+}
+
+/** Whether it can do anything, or for longer, or faster, that it could not before. */
+function givesMore(before: ApiKey, after: ApiKey, { rateLimit: ofAll }: Budget): boolean {
+  const { allProjects, projectIds } = before;
+  const rate = (one: ApiKey) => one.rateLimit ?? (ofAll || Infinity);
+  return (
+    (after.enabled && !before.enabled) ||
+    after.scopes.some((scope) => !before.scopes.includes(scope)) ||
+    (!allProjects && (after.allProjects || after.projectIds.some((id) => !projectIds.includes(id)))) ||
+    (after.expiresAt?.getTime() ?? Infinity) > (before.expiresAt?.getTime() ?? Infinity) ||
+    rate(after) > rate(before)
+  );
+}
+
+/**
+ * Whoever gives a key something gives all that it then has: by one that was there before and that lasts, a credential
+ * that is about to end would outlive itself.
+ */
+function checkGiving(access: Access, budget: Budget, { workspaceId, scopes, expiresAt, rateLimit }: ApiKey): void {
+  const grant = access.workspaces.get(workspaceId);
+  const lacking = grant && [...scopesOf(grant.role, scopes)].find((scope) => !grant.scopes.has(scope));
+  if (lacking)
+    throw new RuntideError(
+      'FORBIDDEN',
+      `nobody gives a key more than they have: it has the scope ${lacking}, which this credential lacks`,
+      { field: 'scopes' },
+    );
+  checkOutliving(access, expiresAt);
+  if (access.credential.rateLimit != null) checkRateLimit(access, workspaceId, budget, rateLimit);
 }
 
 /** Final. Repeating it changes nothing. */
@@ -171,9 +203,14 @@ export function checkScopes(
   return [...new Set(wanted)];
 }
 
-function checkExpiry({ credential }: Access, expiresAt: Date | null): Date | null {
+function checkExpiry(access: Access, expiresAt: Date | null): Date | null {
   if (expiresAt && expiresAt <= new Date())
     throw invalidInput(`expiresAt must be later than now; it is ${expiresAt.toISOString()}`, { field: 'expiresAt' });
+  checkOutliving(access, expiresAt);
+  return expiresAt;
+}
+
+function checkOutliving({ credential }: Access, expiresAt: Date | null): void {
   const { kind, expiresAt: own } = credential;
   if (kind !== 'session' && own && (!expiresAt || expiresAt > own))
     throw new RuntideError(
@@ -181,7 +218,6 @@ function checkExpiry({ credential }: Access, expiresAt: Date | null): Date | nul
       `nobody gives a key more than they have: expiresAt must not be later than ${own.toISOString()}, when this ${kind} expires`,
       { field: 'expiresAt' },
     );
-  return expiresAt;
 }
 
 /** As much as the variable takes. */

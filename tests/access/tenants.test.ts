@@ -1,6 +1,6 @@
 // The tenants' matrix: every field of the schema that does something or leads somewhere, and every route, asked by
 // everybody: those of another workspace, nobody, each role, and every kind of key. A field that is not in ./cases.ts
-// fails here, and so does a route that is not at the end of this file or in ./identity-routes.ts.
+// fails here, and so does a route that is not at the end of this file.
 import {
   getNamedType,
   type GraphQLObjectType,
@@ -17,7 +17,6 @@ import { schema } from '../../src/schema/schema.ts';
 import { type App, startApp } from '../support/app.ts';
 import { mustAs } from '../support/people.ts';
 import { type Case, mutations, queries, subscriptions } from './cases.ts';
-import { identityRoutes } from './identity-routes.ts';
 import { createMatrix, type Matrix, outcomeOf } from './matrix.ts';
 import { makeWorld, type World } from './world.ts';
 
@@ -100,48 +99,14 @@ describe('routes', () => {
     '/.well-known/jwks.json': 200,
     '/healthz': 200,
     '/readyz': 200,
-    // What is below it: ./identity-routes.ts, and what it does: tests/identity/.
+    // What is below it: tests/identity/.
     '/api/auth/': 404,
   };
   const closed = ['/graphql', '/metrics', '/api/audit-log/'];
 
   test('every route has a case', () => {
-    const ofIdentity = Object.keys(identityRoutes).map((path) => `/api/auth${path}`);
-    expect(new Set(app.paths())).toEqual(new Set([...Object.keys(open), ...closed, ...ofIdentity]));
+    expect(app.paths().toSorted()).toEqual([...Object.keys(open), ...closed].toSorted());
   });
-
-  test.each(Object.entries(identityRoutes))(
-    '/api/auth%s',
-    async (path, { method = 'POST', body = {}, needs, nobody }) => {
-      const asked = Object.entries(world.asking).filter(([, { credential, out }]) => {
-        const hasCookie = credential !== null && 'cookie' in credential;
-        return !hasCookie || (needs !== 'cookie' && (needs !== 'session' || out));
-      });
-      const before = await matrix.stored();
-      const answers = new Set<string>();
-      for (const [name, { credential }] of asked) {
-        await app.engines.pool.query('DELETE FROM attempts');
-        const response = await fetch(`${app.url}/api/auth${path.replace(/:\w+/, 'x')}`, {
-          method,
-          headers: { 'content-type': 'application/json', ...credential },
-          redirect: 'manual',
-          ...(method === 'POST' ? { body: JSON.stringify(body) } : {}),
-        });
-        const { status } = response;
-        const text = await response.text();
-        const wanted = {
-          open: { status, text },
-          none: { status: 404, text },
-          cookie: { text, ...nobody },
-          session: { status: 401, text, ...nobody },
-        }[needs];
-        expect({ name, status, text }).toEqual({ name, ...wanted });
-        answers.add(`${status} ${response.headers.get('location')} ${text}`);
-      }
-      expect([...answers]).toEqual([expect.not.stringContaining(world.mark)]);
-      expect(await matrix.stored()).toEqual(before);
-    },
-  );
 
   test.each(Object.entries(open))('%s says the same to everybody, and nothing of anybody', async (path, status) => {
     const said = new Set<string>();

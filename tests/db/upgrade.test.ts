@@ -2,7 +2,7 @@
 import { afterEach, expect, test } from 'vitest';
 import pg from 'pg';
 import { v7 as uuidv7 } from 'uuid';
-import { hashToken, makeKey, makeToken } from '../../src/access/token.ts';
+import { hashToken, makeKey, makeToken } from '../../src/access/credentials/token.ts';
 import { migrate, readMigrations } from '../../src/db/migrate.ts';
 import { startApp } from '../support/app.ts';
 import { createDatabase } from '../support/database.ts';

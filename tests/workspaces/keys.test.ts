@@ -1,6 +1,6 @@
 // API keys: what is given to one, what it reaches, when it was used, and that it costs logging nothing.
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { makeToken } from '../../src/access/token.ts';
+import { makeToken } from '../../src/access/credentials/token.ts';
 import { type App, startApp } from '../support/app.ts';
 import { until } from '../support/client.ts';
 import { askAs, codeAs, makeKeyOf, makePerson, makeWorkspace, mustAs, type Person } from '../support/people.ts';
@@ -120,6 +120,42 @@ describe('nobody gives a key more than they have', () => {
       'FORBIDDEN',
     );
     expect(await change({ scopes: ['WRITE'] })).toBeNull();
+  });
+
+  test('nor by giving an older one what it then has for longer, in more places or faster than who gives it', async () => {
+    const { id: projectId } = (await makeRun('here')).project;
+    const { id: otherId } = (await makeRun('there')).project;
+    const own = { workspaceId, userId: owner.userId };
+    const change = async (by: Record<string, string>, id: string, input: object) => {
+      const { errors } = await askAs(app, by, UPDATE, { input: { id, ...input } });
+      return errors ? `${errors[0]?.extensions.code} ${String(errors[0]?.extensions.field)}` : null;
+    };
+    const lasting = await makeKeyOf(app, { ...own, scopes: ['READ'], projectIds: [projectId] });
+    const off = await makeKeyOf(app, { ...own, enabled: false });
+    const writing = await makeKeyOf(app, { ...own, scopes: ['WRITE'], projectIds: [projectId] });
+    const parent = await makeKeyOf(app, own);
+    const make = 'mutation { createToken(input: { scopes: [READ, WRITE, ADMIN] }) { token } }';
+    const token = bearer((await mustAs(app, parent.bearer, make)).createToken.token);
+    const expiring = await makeKeyOf(app, { ...own, expiresAt: new Date(Date.now() + 3_600_000) });
+    for (const by of [token, expiring.bearer]) {
+      for (const input of [{ scopes: ['READ', 'ADMIN'] }, { projectIds: null }, { projectIds: [projectId, otherId] }])
+        expect([input, await change(by, lasting.id, input)]).toEqual([input, 'FORBIDDEN expiresAt']);
+      expect(await change(by, off.id, { enabled: true })).toBe('FORBIDDEN expiresAt');
+      // Less is no gift, and what then ends before who gives it is none that lasts.
+      expect(await change(by, lasting.id, { name: 'renamed', scopes: ['READ'], projectIds: [projectId] })).toBeNull();
+      expect(await change(by, lasting.id, { rateLimit: 1_000 })).toBeNull();
+      const soon = new Date(Date.now() + 60_000);
+      const brief = await makeKeyOf(app, { ...own, scopes: ['READ'] });
+      expect(await change(by, brief.id, { expiresAt: soon, scopes: ['READ', 'WRITE'] })).toBeNull();
+    }
+    // Of scope and rate too.
+    const administering = await makeKeyOf(app, { ...own, scopes: ['READ', 'ADMIN'] });
+    expect(await change(administering.bearer, off.id, { enabled: true })).toBe('FORBIDDEN scopes');
+    expect(await change(administering.bearer, writing.id, { projectIds: null })).toBe('FORBIDDEN scopes');
+    const slow = await makeKeyOf(app, { ...own, rateLimit: 10 });
+    expect(await change(slow.bearer, off.id, { enabled: true })).toBe('FORBIDDEN rateLimit');
+    expect(await change(owner.session, off.id, { enabled: true })).toBeNull();
+    expect(await change(owner.session, writing.id, { projectIds: null, expiresAt: null })).toBeNull();
   });
 
   test('of rate: more than the server gives to all is for those who administer, and a limited key gives no more', async () => {
