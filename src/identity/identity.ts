@@ -213,9 +213,14 @@ export function createIdentity(
         create: {
           async before({ userId, ...session }) {
             const where = { id: userId };
-            const user = await current(db).user.findUnique({ where, select: { suspendedAt: true } });
+            const user = await current(db).user.findUnique({
+              where,
+              select: { suspendedAt: true, emailVerified: true },
+            });
             if (user?.suspendedAt) throw suspended();
             const { provider, from } = shown();
+            // By a password better-auth asks it; a link of the server's own is for whoever is at its machine.
+            if (provider && options.verifyEmail && user?.emailVerified === false) throw unverified();
             if (providers.oidc && provider?.id === 'oidc' && provider.groups) {
               const { name, roles } = providers.oidc;
               await applyGroups(
@@ -409,6 +414,13 @@ function suspended(): APIError {
   return new APIError('FORBIDDEN', {
     code: 'ACCOUNT_SUSPENDED',
     message: 'this account is suspended: ask who administers the server',
+  });
+}
+
+function unverified(): APIError {
+  return new APIError('FORBIDDEN', {
+    code: 'EMAIL_NOT_VERIFIED',
+    message: 'answer the mail to your address first, which the provider does not vouch for',
   });
 }
 
