@@ -3,7 +3,7 @@ import type { CodegenConfig } from '@graphql-codegen/cli';
 
 const config: CodegenConfig = {
   schema: 'schema.graphql',
-  documents: ['web/src/lib/documents.ts'],
+  documents: ['web/src/lib/*documents.ts'],
   generates: {
     'web/src/lib/generated/': {
       preset: 'client',

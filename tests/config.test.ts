@@ -3,7 +3,8 @@ import { mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
-import { ConfigError, generatedSecret, parseConfig, readVariables, variables } from '../src/config.ts';
+import { ConfigError, parseConfig, variables } from '../src/config.ts';
+import { generatedSecret, readVariables } from '../src/config/values.ts';
 import { runCommand } from './support/command.ts';
 import { startServerProcess } from './support/server-process.ts';
 

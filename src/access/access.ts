@@ -14,7 +14,7 @@ export interface Access {
     expiresAt: Date | null;
     /** Of a token: the key or session that it derives from. */
     parent?: { kind: 'key' | 'session'; id: string };
-    /** Cost that it may spend a minute (./budget.ts); null or left out: what the server gives to all. */
+    /** Cost that it may spend a minute (./budget/budget.ts); null or left out: what the server gives to all. */
     rateLimit?: number | null;
   };
   /** Null: a service account, which is nobody, or somebody unknown. */
@@ -51,6 +51,17 @@ export type OwnGrant = Omit<Grant, 'hiddenProjectIds' | 'guest'>;
 export interface From {
   address: string | null;
   userAgent: string | null;
+}
+
+/** Whoever has one address of IPv6 has the 2^64 of its network. */
+export function networkOf(address: string | null): string {
+  if (!address?.includes(':')) return address ?? '';
+  const [head = '', tail] = address.toLowerCase().split('::');
+  const groups = head === '' ? [] : head.split(':');
+  const after = tail ? tail.split(':') : [];
+  const zeros = tail === undefined ? [] : Array.from({ length: 8 - groups.length - after.length }, () => '0');
+  const network = [...groups, ...zeros, ...after].slice(0, 4);
+  return `${network.map((group) => group.replace(/^0+(?=.)/, '')).join(':')}::/64`;
 }
 
 /** What each role may do at the most; a key has of that what its scopes name. */

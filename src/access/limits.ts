@@ -31,7 +31,7 @@ export const limits = {
   chartPoints: 1_000_000,
   /** Runs that one `metrics` subscription may watch. */
   subscriptionRuns: 1_000,
-  /** Characters of a token (src/access/jwt.ts), and projects that it may name: it has to fit a header. */
+  /** Characters of a token (src/access/credentials/jwt.ts), and projects that it may name: it has to fit a header. */
   tokenBytes: 8 * 1024,
   tokenProjects: 100,
   /** Workspaces that one person may own. */

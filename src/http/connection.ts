@@ -5,7 +5,7 @@ import type { GraphQLError } from 'graphql';
 import { WebSocket } from 'ws';
 import type { Access } from '../access/access.ts';
 import type { Place } from '../access/permissions.ts';
-import type { Presented } from '../access/authenticate.ts';
+import type { Presented } from '../access/credentials/authenticate.ts';
 import type { EndReason, OpenStream } from './open-streams.ts';
 import type { Operation } from './operations.ts';
 import type { Outbox } from './outbox.ts';

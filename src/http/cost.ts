@@ -1,6 +1,6 @@
 // What an operation may bring at the most, estimated before it runs: an object costs 1, and so do a hundred points.
 // Levels and page sizes bound each list, and this bounds lists of lists; what a credential may spend in a minute is counted
-// in it (src/access/budget.ts). A subscription costs what its first event may bring, once. What is sent has no price: a
+// in it (src/access/budget/budget.ts). A subscription costs what its first event may bring, once. What is sent has no price: a
 // body and a batch are bounded, and points that wait to be folded too (src/metrics/fold/pressure.ts).
 import {
   type DocumentNode,

@@ -1,7 +1,7 @@
 // Reads what a request carries: its credentials, and where it comes from.
 import type { IncomingMessage } from 'node:http';
 import type { From } from '../access/access.ts';
-import type { Presented } from '../access/authenticate.ts';
+import type { Presented } from '../access/credentials/authenticate.ts';
 import type { ClientAddress } from './client-address.ts';
 
 export interface Credentials {

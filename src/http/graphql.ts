@@ -4,7 +4,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { execute, type ExecutionResult, GraphQLError } from 'graphql';
 import { createYoga, type Plugin } from 'graphql-yoga';
 import type { Access } from '../access/access.ts';
-import type { Presented } from '../access/authenticate.ts';
+import type { Presented } from '../access/credentials/authenticate.ts';
 import type { Place } from '../access/permissions.ts';
 import type { Log } from '../db/pool.ts';
 import { invalidInput, RuntideError } from '../errors.ts';

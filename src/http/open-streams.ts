@@ -2,7 +2,7 @@
 // credential still holds, allows no less than it did, and may see what is watched: when something has changed, and now and
 // then for what expires.
 import { type Access, type Grant, isAtLeast, rootIdOf } from '../access/access.ts';
-import type { Authenticator, Presented } from '../access/authenticate.ts';
+import type { Authenticator, Presented } from '../access/credentials/authenticate.ts';
 import { limits } from '../access/limits.ts';
 import { isAllowed, type Place } from '../access/permissions.ts';
 import { RuntideError } from '../errors.ts';

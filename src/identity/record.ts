@@ -7,6 +7,7 @@ import { type Act, type Actor, type AuditAction, recordForPerson } from '../acce
 import type { Log } from '../db/pool.ts';
 import type { Db } from '../db/prisma.ts';
 import { isStorable } from '../runs/text.ts';
+import { namedBy } from './sign-in/bounds.ts';
 
 type Hooks = NonNullable<BetterAuthOptions['databaseHooks']>;
 /** Of better-auth: what is known where a row is stored. */
@@ -27,7 +28,7 @@ export interface AccountRecord {
   passwordReset(user: { id: string }): Promise<void>;
   /**
    * Writes later, and looks the same up for whoever it was: nobody learns from the time of an answer whether there is an
-   * account. How often is bounded by how often it may be attempted (identity.ts).
+   * account. How often is bounded by how often it may be attempted (./sign-in/bounds.ts).
    */
   refused(attempt: Attempt): void;
 }
@@ -138,15 +139,6 @@ function actsOf(change: object): { action: AuditAction; details?: Record<string,
     ...(twoFactorEnabled === false ? [{ action: 'account.disableTwoFactor' as const }] : []),
     ...(told.length > 0 ? [{ action: 'account.update' as const, details: { fields: told } }] : []),
   ];
-}
-
-/**
- * Whom a request is about: by what its path reads and by nothing else that stands in it, or a name that is made up would
- * be counted, and written down, in the place of the one that is meant.
- */
-export function namedBy(path: string, body: Record<string, unknown>): unknown {
-  if (path === '/sign-in/username') return body.username;
-  return path === '/change-email' ? body.newEmail : body.email;
 }
 
 /** Whom a sign-in named; null: nobody. */

@@ -3,7 +3,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import type { BetterAuthOptions, User } from 'better-auth';
 import { prismaAdapter } from 'better-auth/adapters/prisma';
-import { hashToken } from '../access/token.ts';
+import { hashToken } from '../access/credentials/token.ts';
 import type { Db } from '../db/prisma.ts';
 import type { Prisma } from '../generated/prisma/client.ts';
 

@@ -1,14 +1,14 @@
 // What every resolver is given. One context for HTTP, WebSocket and SSE.
 import type pg from 'pg';
 import type { Access } from '../access/access.ts';
-import type { Budget } from '../access/budget.ts';
+import type { Budget } from '../access/budget/budget.ts';
 import type { Place } from '../access/permissions.ts';
 import type { AccessChanges } from '../access/changes.ts';
-import type { Tokens } from '../access/jwt.ts';
+import type { Tokens } from '../access/credentials/jwt.ts';
 import type { Bus } from '../bus/bus.ts';
 import type { Log } from '../db/pool.ts';
 import type { Db } from '../db/prisma.ts';
-import type { SignInWays } from '../identity/providers.ts';
+import type { SignInWays } from '../identity/providers/providers.ts';
 import type { Feeds } from '../live/feeds.ts';
 import type { RunFeeds } from '../live/watch-runs.ts';
 import type { Mailer } from '../mail/mailer.ts';

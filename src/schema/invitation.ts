@@ -1,5 +1,5 @@
 import { requireAccess } from '../access/access.ts';
-import { mailInvitation } from '../identity/invitation-mail.ts';
+import { mailInvitation } from '../identity/mail/invitation-mail.ts';
 import { acceptInvitation, inviteMember, revokeInvitation } from '../workspaces/invitations.ts';
 import { withWorkspace } from '../workspaces/workspace.ts';
 import { builder } from './builder.ts';

@@ -1,5 +1,5 @@
 import { limits } from '../access/limits.ts';
-import type { SignInWays } from '../identity/providers.ts';
+import type { SignInWays } from '../identity/providers/providers.ts';
 import { version } from '../version.ts';
 import { builder } from './builder.ts';
 

@@ -1,7 +1,7 @@
 import { requireAccess } from '../access/access.ts';
 import { requirePerson } from '../access/permissions.ts';
-import { deviceOf } from '../identity/device.ts';
-import { revokeOtherSessions, revokeSession } from '../identity/sessions.ts';
+import { deviceOf } from '../identity/sign-in/device.ts';
+import { revokeOtherSessions, revokeSession } from '../identity/sign-in/sessions.ts';
 import { builder } from './builder.ts';
 import { ViewerType } from './viewer.ts';
 

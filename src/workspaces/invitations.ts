@@ -4,7 +4,7 @@ import { type Access, isAtLeast, notFound, type Role } from '../access/access.ts
 import { type Actor, recordAct } from '../access/audit.ts';
 import type { AccessChanges } from '../access/changes.ts';
 import { requirePermission, requirePerson } from '../access/permissions.ts';
-import { hashToken, isToken, makeToken } from '../access/token.ts';
+import { hashToken, isToken, makeToken } from '../access/credentials/token.ts';
 import type { Db } from '../db/prisma.ts';
 import { invalidInput, RuntideError } from '../errors.ts';
 import type { Prisma } from '../generated/prisma/client.ts';

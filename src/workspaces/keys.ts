@@ -2,10 +2,10 @@
 // time nor rate.
 import { type Access, isAtLeast, notFound, type Scope, scopesOf } from '../access/access.ts';
 import { recordAct } from '../access/audit.ts';
-import type { Budget } from '../access/budget.ts';
+import type { Budget } from '../access/budget/budget.ts';
 import type { AccessChanges } from '../access/changes.ts';
 import { isAllowed, projectsFor, requirePermission } from '../access/permissions.ts';
-import { makeKey } from '../access/token.ts';
+import { makeKey } from '../access/credentials/token.ts';
 import type { Db } from '../db/prisma.ts';
 import { invalidInput, RuntideError } from '../errors.ts';
 import type { ApiKey, Prisma } from '../generated/prisma/client.ts';

@@ -3,7 +3,7 @@
 import { type From, isAtLeast, type Role } from '../access/access.ts';
 import { type Actor, recordAct } from '../access/audit.ts';
 import type { AccessChanges } from '../access/changes.ts';
-import type { GroupRole } from '../config.ts';
+import type { GroupRole } from '../config/kinds.ts';
 import type { Log } from '../db/pool.ts';
 import type { Db } from '../db/prisma.ts';
 import type { Prisma } from '../generated/prisma/client.ts';

@@ -3,7 +3,7 @@
 import { v7 as uuidv7 } from 'uuid';
 import { type Access, notFound, type Scope } from '../access/access.ts';
 import { recordAct } from '../access/audit.ts';
-import type { TokenClaims, Tokens } from '../access/jwt.ts';
+import type { TokenClaims, Tokens } from '../access/credentials/jwt.ts';
 import { limits } from '../access/limits.ts';
 import { projectsFor } from '../access/permissions.ts';
 import type { Db } from '../db/prisma.ts';

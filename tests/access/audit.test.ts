@@ -1,7 +1,7 @@
 // The audit log: every act leaves one entry, in its own transaction, which nobody can change; and it can be taken out.
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { createSignInLink } from '../../src/identity/links.ts';
+import { createSignInLink } from '../../src/identity/sign-in/links.ts';
 import { createPurge } from '../../src/workspaces/purge.ts';
 import { type App, startApp } from '../support/app.ts';
 import { silentLog } from '../support/log.ts';

@@ -1,7 +1,7 @@
 // A workspace with everything in it, and everybody who might ask for it: those who may, and those who may not.
 import { randomUUID } from 'node:crypto';
 import type { Role } from '../../src/access/access.ts';
-import { hashToken, makeToken } from '../../src/access/token.ts';
+import { hashToken, makeToken } from '../../src/access/credentials/token.ts';
 import type { App } from '../support/app.ts';
 import {
   type Credential,

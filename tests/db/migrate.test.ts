@@ -13,7 +13,7 @@ import pg from 'pg';
 import { inject, onTestFinished, test as base, expect } from 'vitest';
 import { openSchemaEngine, type SchemaEngine } from '../../scripts/schema-engine.ts';
 import { schemaSql } from '../../scripts/schema-sql.ts';
-import { ensureOwner } from '../../src/access/first-start.ts';
+import { ensureOwner } from '../../src/identity/accounts/first-start.ts';
 import { createInProcessBus } from '../../src/bus/in-process.ts';
 import { whereabouts } from '../../src/db/cluster.ts';
 import { startEmbeddedPostgres } from '../../src/db/embedded.ts';

@@ -4,8 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Scope } from '../../src/access/access.ts';
-import { createApiKey } from '../../src/access/first-start.ts';
-import { makeToken } from '../../src/access/token.ts';
+import { createApiKey } from '../../src/identity/accounts/first-start.ts';
+import { makeToken } from '../../src/access/credentials/token.ts';
 import { startEmbeddedPostgres } from '../../src/db/embedded.ts';
 import { migrate } from '../../src/db/migrate.ts';
 import { createOwner, startApp, type App } from '../support/app.ts';
@@ -52,7 +52,7 @@ describe('credentials that are none', () => {
     return { status: response.status, headers: response.headers, body: (await response.json()) as GraphQLAnswer };
   };
   const update = async (secret: string, data: { revokedAt?: Date; expiresAt?: Date }) => {
-    const { hashToken } = await import('../../src/access/token.ts');
+    const { hashToken } = await import('../../src/access/credentials/token.ts');
     await app.engines.db.apiKey.update({ where: { secretHash: hashToken(secret) }, data });
   };
 

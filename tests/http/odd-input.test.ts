@@ -10,12 +10,14 @@ import {
   type GraphQLInputField,
 } from 'graphql';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
-import { createApiKey } from '../../src/access/first-start.ts';
-import { hashToken } from '../../src/access/token.ts';
+import { createApiKey } from '../../src/identity/accounts/first-start.ts';
+import { hashToken } from '../../src/access/credentials/token.ts';
 import { schema } from '../../src/schema/schema.ts';
 import { type App, startApp } from '../support/app.ts';
 import { type GraphQLAnswer, socketClient } from '../support/client.ts';
 import { recordingLog } from '../support/log.ts';
+import { askAs, type Credential, makePerson, makeSession, type Person } from '../support/people.ts';
+import { cookieOf } from '../support/secret.ts';
 
 const log = recordingLog();
 let app: App;
@@ -23,11 +25,19 @@ let runId: string;
 /** Of the owner, beside the one that asks. */
 let keyId: string;
 let projectId: string;
+/** Of the owner. */
+let session: Credential;
+let victim: Person;
+let otherSessionId: string;
 beforeAll(async () => {
   app = await startApp({ log });
+  session = cookieOf(await makeSession(app.engines.db, app.owner.userId));
 });
 beforeEach(async () => {
   log.lines.length = 0;
+  victim = await makePerson(app, 'odd');
+  otherSessionId = crypto.randomUUID();
+  await makeSession(app.engines.db, app.owner.userId, otherSessionId);
   runId = await app.createRun({ project: 'odd', key: crypto.randomUUID() });
   projectId = crypto.randomUUID();
   const { workspaceId } = app.owner;
@@ -98,6 +108,7 @@ const ODD: Record<string, unknown[]> = {
 
 const NOWHERE = '00000000-0000-7000-8000-000000000000';
 const CONNECTION = '{ totalCount nodes { __typename } pageInfo { endCursor } }';
+const signedIn = true as const;
 const ofPersonal = { path: ['workspace(slug: "personal")'], args: { first: 5 }, select: CONNECTION };
 
 interface Given {
@@ -106,6 +117,8 @@ interface Given {
   select: string;
   /** What is answered to good input, where it cannot be good: it would be the end of who is asking. */
   code?: string;
+  /** Asked by who administers the server, signed in: no key may. */
+  signedIn?: true;
 }
 
 /** Good input for every field with arguments, its path from the root, and what it selects. */
@@ -117,6 +130,31 @@ const fields = (): Record<string, Given> => ({
   'Workspace.apiKeys': ofPersonal,
   'Workspace.serviceAccounts': ofPersonal,
   'Workspace.auditLog': { ...ofPersonal, args: { first: 5, action: 'key.create', actorId: app.owner.userId } },
+  'Query.users': { path: [], args: { first: 5, search: 'odd', suspended: false }, select: CONNECTION, signedIn },
+  'Query.auditLog': { path: [], args: { first: 5, action: 'account.suspend' }, select: CONNECTION, signedIn },
+  'Mutation.suspendUser': { path: [], args: { input: { id: victim.userId } }, select: '{ user { id } }', signedIn },
+  'Mutation.restoreUser': { path: [], args: { input: { id: victim.userId } }, select: '{ user { id } }', signedIn },
+  'Mutation.setServerAdmin': {
+    path: [],
+    args: { input: { id: victim.userId, isAdmin: true } },
+    select: '{ user { isAdmin } }',
+    signedIn,
+  },
+  'Mutation.deleteUser': {
+    path: [],
+    args: { input: { id: victim.userId, handOverTo: app.owner.userId } },
+    select: '{ id }',
+    signedIn,
+  },
+  'Mutation.deleteViewer': {
+    path: [],
+    args: { input: { handOverTo: victim.userId } },
+    select: '{ id }',
+    // The heir would have to be a colleague: it would be the end of who is asking.
+    code: 'NOT_FOUND',
+    signedIn,
+  },
+  'Mutation.revokeSession': { path: [], args: { input: { id: otherSessionId } }, select: '{ id }', signedIn },
   'Mutation.createWorkspace': {
     path: [],
     args: { input: { name: 'Odd', slug: `odd-${crypto.randomUUID()}` } },
@@ -335,7 +373,7 @@ test('every field with arguments is covered', () => {
 
 test.each(withArguments)('%s', async (name, args) => {
   const [parent] = name.split('.') as [string];
-  const { path, args: good, select, code } = fields()[name] as Given;
+  const { path, args: good, select, code, signedIn: bySession } = fields()[name] as Given;
   const given = args.filter((one) => one.name in good || isOptional(one));
   const declared = given.map((one) => `$${one.name}: ${String(one.type)}`).join(', ');
   const passed = given.map((one) => `${one.name}: $${one.name}`).join(', ');
@@ -346,6 +384,7 @@ test.each(withArguments)('%s', async (name, args) => {
 
   const client = socketClient(app.url, app.apiKey);
   const ask = async (variables: Record<string, unknown>): Promise<Partial<GraphQLAnswer>> => {
+    if (bySession) return askAs(app, session, query, variables);
     if (operation !== 'subscription') return app.request(query, variables);
     // One that is right says nothing for as long as nothing happens.
     const events = client.iterate({ query, variables });

@@ -2,8 +2,8 @@
 import { createClient } from 'graphql-ws';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { WebSocket } from 'ws';
-import { createSignInLink } from '../../src/identity/links.ts';
-import { hashToken, makeToken } from '../../src/access/token.ts';
+import { createSignInLink } from '../../src/identity/sign-in/links.ts';
+import { hashToken, makeToken } from '../../src/access/credentials/token.ts';
 import { type App, startApp } from '../support/app.ts';
 import { until } from '../support/client.ts';
 import { recordingLog } from '../support/log.ts';

@@ -5,8 +5,8 @@ import { connect as connectTcp } from 'node:net';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { WebSocket } from 'ws';
 import { limits } from '../../src/access/limits.ts';
-import { createApiKey } from '../../src/access/first-start.ts';
-import { hashToken, makeToken } from '../../src/access/token.ts';
+import { createApiKey } from '../../src/identity/accounts/first-start.ts';
+import { hashToken, makeToken } from '../../src/access/credentials/token.ts';
 import { type App, startApp } from '../support/app.ts';
 import { until } from '../support/client.ts';
 import {

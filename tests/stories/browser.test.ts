@@ -2,7 +2,7 @@
 // breaks and comes back without a gap, and GraphiQL's tabs run as they stand.
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { createSignInLink } from '../../src/identity/links.ts';
+import { createSignInLink } from '../../src/identity/sign-in/links.ts';
 import { type App, createOwner, startApp } from '../support/app.ts';
 import { openPage, startChromium } from '../support/browser.ts';
 import { until } from '../support/client.ts';

@@ -6,7 +6,7 @@ import { WebSocket } from 'ws';
 import { atTheMachine } from '../../src/access/audit.ts';
 import { createPool } from '../../src/db/pool.ts';
 import { createPrisma } from '../../src/db/prisma.ts';
-import { createResetLink } from '../../src/identity/reset.ts';
+import { createResetLink } from '../../src/identity/sign-in/reset.ts';
 import { until } from '../support/client.ts';
 import { createDatabase } from '../support/database.ts';
 import { post } from '../support/identity.ts';

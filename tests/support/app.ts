@@ -1,15 +1,15 @@
 // The server in the test's own process, on a database of its own: for stories over the wire whose SQL is counted.
 import { v7 as uuidv7 } from 'uuid';
-import { type BudgetOptions, createBudget } from '../../src/access/budget.ts';
+import { type BudgetOptions, createBudget } from '../../src/access/budget/budget.ts';
 import { createAccessChanges } from '../../src/access/changes.ts';
-import { createApiKey, ensureOwner, type Owner } from '../../src/access/first-start.ts';
-import { createTokens, type TokensOptions } from '../../src/access/jwt.ts';
+import { createApiKey, ensureOwner, type Owner } from '../../src/identity/accounts/first-start.ts';
+import { createTokens, type TokensOptions } from '../../src/access/credentials/jwt.ts';
 import type { Bus } from '../../src/bus/bus.ts';
 import { createInProcessBus } from '../../src/bus/in-process.ts';
 import type { Providers } from '../../src/config.ts';
 import { createPool, type Log } from '../../src/db/pool.ts';
 import { createPrisma } from '../../src/db/prisma.ts';
-import { type ProviderAddresses, signInWays } from '../../src/identity/providers.ts';
+import { type ProviderAddresses, signInWays } from '../../src/identity/providers/providers.ts';
 import { type HttpOptions, openHttpServer } from '../../src/http/server.ts';
 import { createFeeds } from '../../src/live/feeds.ts';
 import { createRunFeeds } from '../../src/live/watch-runs.ts';

@@ -27,7 +27,7 @@ export interface Issuer extends AsyncDisposable {
 export const CLIENT_ID = 'runtide';
 export const CLIENT_SECRET = 'secret +of/the:tests%';
 /** The header by which the browser of a test says who sits in front of it. */
-const WHO = 'x-person';
+export const WHO = 'x-person';
 
 export interface IssuerOptions {
   /** Claims are in the ID token, and not in userinfo alone. */

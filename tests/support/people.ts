@@ -1,7 +1,7 @@
 // People with roles, sessions and keys, made without the detour over the wire.
 import { v7 as uuidv7 } from 'uuid';
 import type { Role, Scope } from '../../src/access/access.ts';
-import { hashToken, makeKey, makeToken } from '../../src/access/token.ts';
+import { hashToken, makeKey, makeToken } from '../../src/access/credentials/token.ts';
 import type { Db } from '../../src/db/prisma.ts';
 import type { GraphQLAnswer } from './client.ts';
 import { cookieOf } from './secret.ts';

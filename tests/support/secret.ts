@@ -1,6 +1,6 @@
 // What servers of the tests sign and encrypt by: the same for all, so that they can share a database.
 import { createHmac } from 'node:crypto';
-import { sessionCookieName } from '../../src/identity/identity.ts';
+import { sessionCookieName } from '../../src/identity/sign-in/cookie.ts';
 
 export const AUTH_SECRET = 'secret-of-the-tests-and-nobody-else';
 

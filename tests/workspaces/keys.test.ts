@@ -1,6 +1,6 @@
 // API keys: what is given to one, what it reaches, when it was used, and that it costs logging nothing.
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { makeToken } from '../../src/access/token.ts';
+import { makeToken } from '../../src/access/credentials/token.ts';
 import { type App, startApp } from '../support/app.ts';
 import { until } from '../support/client.ts';
 import { askAs, codeAs, makeKeyOf, makePerson, makeWorkspace, mustAs, type Person } from '../support/people.ts';

@@ -1,6 +1,6 @@
 // Who is in a workspace and as what: roles, the last owner, invitations.
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { hashToken, makeToken } from '../../src/access/token.ts';
+import { hashToken, makeToken } from '../../src/access/credentials/token.ts';
 import { type App, startApp } from '../support/app.ts';
 import { askAs, codeAs, makeKeyOf, makePerson, makeWorkspace, mustAs, type Person } from '../support/people.ts';
 

@@ -1,7 +1,7 @@
 // Workspaces from their making to their end, 30 days after somebody deleted them.
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { ensureOwner } from '../../src/access/first-start.ts';
+import { ensureOwner } from '../../src/identity/accounts/first-start.ts';
 import { TABLES_OF_RUNS } from '../../src/runs/erase.ts';
 import { createPurge } from '../../src/workspaces/purge.ts';
 import { slugOf } from '../../src/workspaces/slug.ts';

@@ -7,6 +7,7 @@ export const viewerDocument = graphql(`
       id
       name
       email
+      isAdmin
       workspaces {
         id
         slug
@@ -200,6 +201,21 @@ export const acceptInvitationDocument = graphql(`
     acceptInvitation(input: { token: $token }) {
       workspace {
         id
+      }
+    }
+  }
+`);
+
+export const signInDocument = graphql(`
+  query SignIn {
+    server {
+      signIn {
+        password
+        registration
+        providers {
+          id
+          name
+        }
       }
     }
   }

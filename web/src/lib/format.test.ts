@@ -3,10 +3,12 @@ import {
   asLiteral,
   flatten,
   formatAgo,
+  formatBytes,
   formatDuration,
   formatTick,
   formatTicks,
   formatValue,
+  initials,
   plural,
   withoutBidi,
 } from './format.ts';
@@ -89,4 +91,18 @@ it('takes out or writes out the signs that turn the direction of text', () => {
   expect(withoutBidi(name)).toBe('abcd');
   expect(asLiteral(name)).toBe('"a\\u202eb\\u2069c\\u2066d"');
   expect(JSON.parse(asLiteral(name))).toBe(name);
+});
+
+it('shortens a name to its first letters', () => {
+  expect(['Ada Lovelace', 'grace', 'a.b-c', '\u202e', '👩‍🚀 X'].map(initials)).toEqual(['AL', 'G', 'AC', '', '👩‍🚀X']);
+});
+
+it('counts bytes by thousands', () => {
+  expect([0, 812, 1_400, 20_000_000, 1_500_000_000_000].map(formatBytes)).toEqual([
+    '0 bytes',
+    '812 bytes',
+    '1.4 kB',
+    '20 MB',
+    '1.5 TB',
+  ]);
 });

@@ -15,6 +15,14 @@ export const formatCount = (count: number): string => grouped.format(count);
 /** "1 run", "2,316 runs". */
 export const plural = (count: number, word: string): string => `${formatCount(count)} ${word}${count === 1 ? '' : 's'}`;
 
+/** "812 bytes", "1.4 MB", "20 GB": by thousands, as disks are counted. */
+export function formatBytes(bytes: number): string {
+  const units = ['bytes', 'kB', 'MB', 'GB', 'TB', 'PB'];
+  const power = Math.min(units.length - 1, Math.floor(Math.log10(Math.max(1, bytes)) / 3));
+  const value = bytes / 1000 ** power;
+  return `${power > 0 && value < 10 ? value.toFixed(1) : formatCount(value)} ${units[power]}`;
+}
+
 /** Four significant digits, so that a changing number keeps its width: 0.0412, 12.30, 1.000e-5, 12,345. */
 export function formatValue(value: number): string {
   if (Number.isNaN(value)) return 'NaN';
@@ -74,6 +82,19 @@ export function formatAgo(time: number, now: number): string {
 
 export const formatClock = (time: number): string => clockTime.format(time);
 export const formatTime = (time: number): string => fullTime.format(time);
+
+const letters = new Intl.Segmenter();
+
+/** One or two letters for a name. */
+export function initials(name: string): string {
+  const words = withoutBidi(name)
+    .split(/[\s._-]+/)
+    .filter(Boolean);
+  return [...words.slice(0, 1), ...words.slice(1).slice(-1)]
+    .map((word) => letters.segment(word).containing(0)?.segment ?? '')
+    .join('')
+    .toUpperCase();
+}
 
 /** A config or summary value on one line. */
 export function formatJson(value: unknown): string {

@@ -19,7 +19,8 @@ export function toApiError(errors: readonly Failure[]): ApiError {
   const first = errors[0];
   const { code, requestId } = first?.extensions ?? {};
   const message = first?.message ?? 'The server refused without saying why.';
-  const withId = typeof requestId === 'string' ? `${message} (request ${requestId})` : message;
+  const withId =
+    typeof requestId === 'string' && !message.includes(requestId) ? `${message} (request ${requestId})` : message;
   return new ApiError(typeof code === 'string' ? code : 'INTERNAL', withId);
 }
 
