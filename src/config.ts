@@ -243,6 +243,8 @@ export interface Config extends Omit<Parsed, 'registration'> {
   testRhythm: Record<string, number>;
   /** Set, of our prefix, and read by nobody: most often a slip of the keyboard. */
   unknownNames: string[];
+  /** People reach it from other machines, without TLS. */
+  isReadable: boolean;
 }
 
 export class ConfigError extends Error {
@@ -293,6 +295,7 @@ export function parseConfig(environment: Environment): Config {
     userName: environment.USER || environment.LOGNAME || 'owner',
     testRhythm: JSON.parse(environment.RUNTIDE_TEST_RHYTHM || '{}') as Record<string, number>,
     unknownNames: unknownNames(environment),
+    isReadable: parsed.publicUrl?.startsWith('http:') === true && !isHere(parsed.publicUrl),
   };
 }
 

@@ -58,6 +58,10 @@ async function serve(config: Config): Promise<void> {
 
   for (const unknown of config.unknownNames)
     sayAside(`${unknown} is set, but there is no such variable: see docs/configuration.md`);
+  if (config.isReadable)
+    sayAside(
+      'RUNTIDE_PUBLIC_URL is http://: on their way passwords, sessions and keys can be read by others; docs/proxy.md tells how TLS comes before it',
+    );
   try {
     const url = (port: number) => addressOf(config, port);
     const lock = await lockDataFolder(config.dataDir, { url: url(config.port) });

@@ -68,6 +68,7 @@ test('with nothing set the server is for this machine alone', () => {
     userName: 'ada',
     testRhythm: {},
     unknownNames: [],
+    isReadable: false,
   });
   expect(parseConfig({}).credentialsPath).toBe(join(homedir(), '.config/runtide/credentials.json'));
 });
@@ -465,4 +466,16 @@ test('.env of the folder is read, and the real environment wins', async () => {
 test('a misspelt variable is noticed; those of the clients and the tests are not', () => {
   const environment = { RUNTIDE_PROT: '1', RUNTIDE_API_KEY: 'x', RUNTIDE_TEST_SEED: '1', RUNTIDE_PORT_FILE: '' };
   expect(parseConfig(environment).unknownNames).toEqual(['RUNTIDE_PROT']);
+});
+
+test.each([
+  ['http://runs.example.org', true],
+  ['http://10.0.0.7:4000', true],
+  ['https://runs.example.org', false],
+  ['http://localhost:4000', false],
+  ['http://127.0.0.1:4000', false],
+  ['http://[::1]:4000', false],
+  [undefined, false],
+])('that what goes to %s can be read on its way is said at the start: %s', (publicUrl, isReadable) => {
+  expect(parseConfig({ RUNTIDE_PUBLIC_URL: publicUrl })).toMatchObject({ isReadable });
 });

@@ -16,6 +16,7 @@ export type AuditAction =
   | 'account.resetPassword'
   | 'account.enableTwoFactor'
   | 'account.disableTwoFactor'
+  | 'account.renewRecoveryCodes'
   | 'account.linkProvider'
   | 'account.unlinkProvider'
   | 'account.suspend'

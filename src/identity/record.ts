@@ -1,6 +1,6 @@
 // What the audit log says of accounts: passwords, second factors, addresses, providers, and who was refused. Of acts that
 // better-auth does, which has no transaction to share: they are written when they are done.
-import type { BetterAuthOptions } from 'better-auth';
+import type { BetterAuthOptions, GenericEndpointContext } from 'better-auth';
 import { isAPIError } from 'better-auth/api';
 import type { From } from '../access/access.ts';
 import { type Act, type Actor, type AuditAction, recordForPerson } from '../access/audit.ts';
@@ -26,6 +26,8 @@ interface Attempt {
 export interface AccountRecord {
   hooks: Pick<Hooks, 'user' | 'account'>;
   passwordReset(user: { id: string }): Promise<void>;
+  /** Whoever is signed in has other recovery codes now. */
+  renewedCodes(context: GenericEndpointContext): Promise<void>;
   /**
    * Writes later, and looks the same up for whoever it was: nobody learns from the time of an answer whether there is an
    * account. How often is bounded by how often it may be attempted (./sign-in/bounds.ts).
@@ -116,6 +118,10 @@ export function createAccountRecord({ db, log }: { db: Db; log: Log }, from: () 
     },
     passwordReset: ({ id }) =>
       write(id, { credential: { kind: 'link', id: null } }, { action: 'account.resetPassword' }),
+    async renewedCodes(context) {
+      const { session } = context.context;
+      if (session) await write(session.user.id, bySession(context), { action: 'account.renewRecoveryCodes' });
+    },
     refused(attempt) {
       const { path, returned } = attempt;
       if (![...SIGN_INS, ...SECOND_FACTORS].includes(path) || !isAPIError(returned)) return;

@@ -9,7 +9,7 @@ import { requireRegistration, type Shown } from './accounts/registration.ts';
 import type { IdentityMails } from './mail/mails.ts';
 import { providerRequest } from './providers/providers.ts';
 import type { AccountRecord } from './record.ts';
-import { boundsOf, requireAttempts } from './sign-in/bounds.ts';
+import { boundsOf, passwordBounds, requireAttempts } from './sign-in/bounds.ts';
 import type { Passwords } from './sign-in/passwords.ts';
 import { endWhatWasBegun, readVerification, takeChange } from './sign-in/reset.ts';
 import { factorBounds, pendingOf } from './sign-in/second-factor.ts';
@@ -32,7 +32,8 @@ export function createRequestHooks(parts: Parts) {
   return {
     before: createAuthMiddleware(async (ctx) => {
       const body = (ctx.body ?? {}) as Record<string, unknown>;
-      await requireAttempts(pool, [...boundsOf(ctx.path, body, shown().from), ...(await factorBounds(pool, ctx))]);
+      const bounds = [...boundsOf(ctx.path, body, shown().from), ...(await passwordBounds(ctx))];
+      await requireAttempts(pool, [...bounds, ...(await factorBounds(pool, ctx))]);
       if (ctx.path === '/verify-email') {
         const change = readVerification(ctx.query?.token);
         // Whether the token is genuine is asked behind this; one that is not was never waited for.
@@ -60,6 +61,7 @@ export function createRequestHooks(parts: Parts) {
         await endWhatWasBegun(db, user.id);
         mails.passwordChanged(user);
       }
+      if (ctx.path === '/two-factor/generate-backup-codes' && !isAPIError(returned)) await record.renewedCodes(ctx);
       const change = ctx.path === '/verify-email' && !isAPIError(returned) ? readVerification(ctx.query?.token) : null;
       if (change?.newEmail) {
         const { name } = await db.user.findUniqueOrThrow({ where: { id: change.userId } });

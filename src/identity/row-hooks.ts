@@ -55,10 +55,8 @@ export function createRowHooks({ db, changes, log, mails, oidc, verifyEmail, sho
       create: {
         async before({ userId, ...session }) {
           const where = { id: userId };
-          const user = await current(db).user.findUnique({
-            where,
-            select: { suspendedAt: true, emailVerified: true },
-          });
+          const select = { suspendedAt: true, emailVerified: true };
+          const user = await current(db).user.findUnique({ where, select });
           if (user?.suspendedAt) throw suspended();
           const { provider, from } = shown();
           // By a password better-auth asks it; a link of the server's own is for whoever is at its machine.

@@ -93,7 +93,9 @@ test('what is changed of an account is told, by whom and from where', async () =
   expect((await post(app, '/two-factor/verify-totp', { code: wrongCode }, half.session)).status).toBe(401);
   await until(async () => (await actsOf('Hedy')).includes('session.refuse'), 'the wrong code is told');
 
-  await must('/two-factor/disable', { password: 'another horse' }, { cookie: verified.session.cookie });
+  const { cookie } = verified.session;
+  await must('/two-factor/generate-backup-codes', { password: 'another horse' }, { cookie });
+  await must('/two-factor/disable', { password: 'another horse' }, { cookie });
   const own = (await entriesOf('Hedy')).filter(({ action }) => /^(account|session.refuse)/.test(action));
   expect(own.map(({ action }) => action)).toEqual([
     'account.create',
@@ -102,6 +104,7 @@ test('what is changed of an account is told, by whom and from where', async () =
     'account.update',
     'account.enableTwoFactor',
     'session.refuse',
+    'account.renewRecoveryCodes',
     'account.disableTwoFactor',
   ]);
   expect(own[1]).toMatchObject({ actorName: 'Hedy', credentialKind: 'session', address: '127.0.0.1' });

@@ -9,6 +9,7 @@ import { invalidInput, RuntideError } from '../../errors.ts';
 import type { Prisma, User } from '../../generated/prisma/client.ts';
 import { findAccount, lockAccounts, type Parts, requireAnotherAdmin } from './accounts.ts';
 import { countAttempt } from '../attempts.ts';
+import { passwordBound } from '../sign-in/bounds.ts';
 
 type Transaction = Prisma.TransactionClient;
 
@@ -192,7 +193,7 @@ async function requireThemself(
   }
   if (password == null) throw invalidInput('password must be given', { field: 'password' });
   // Of each field that is executed: a thousand in one request are a thousand.
-  const seconds = await countAttempt(pool, [{ key: `password of ${userId}`, most: 10, seconds: 600 }]);
+  const seconds = await countAttempt(pool, [passwordBound(userId)]);
   if (seconds > 0)
     throw new RuntideError('RATE_LIMITED', `too many attempts: wait ${seconds} s`, { retryAfterMs: seconds * 1_000 });
   const isTheirs = password.length <= LONGEST_PASSWORD && (await verifyPassword({ hash: account.password, password }));

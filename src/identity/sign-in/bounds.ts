@@ -1,5 +1,6 @@
 // What may be attempted how often, by the route: what is refused here was not looked at.
-import { APIError } from 'better-auth/api';
+import type { GenericEndpointContext } from 'better-auth';
+import { APIError, getSessionFromCtx } from 'better-auth/api';
 import type pg from 'pg';
 import { type From, networkOf } from '../../access/access.ts';
 import { type Bound, countAttempt } from '../attempts.ts';
@@ -42,7 +43,6 @@ export function boundsOf(path: string, body: Record<string, unknown>, { address 
     case '/change-password':
     case '/two-factor/enable':
     case '/two-factor/disable':
-    case '/two-factor/get-totp-uri':
     case '/two-factor/generate-backup-codes':
       // They ask for the password again, which a stolen session does not know.
       return [{ key: `password from ${where}`, most: 50, seconds: 10 * MINUTE }];
@@ -52,6 +52,23 @@ export function boundsOf(path: string, body: Record<string, unknown>, { address 
     default:
       return [];
   }
+}
+
+const TAKE_PASSWORD = [
+  '/change-password',
+  '/two-factor/enable',
+  '/two-factor/disable',
+  '/two-factor/generate-backup-codes',
+];
+
+/** Of whoever is signed in and gives the password again: by account, as where it is deleted (accounts/delete-account.ts). */
+export async function passwordBounds(ctx: GenericEndpointContext): Promise<Bound[]> {
+  const session = TAKE_PASSWORD.includes(ctx.path) ? await getSessionFromCtx(ctx) : null;
+  return session ? [passwordBound(session.user.id)] : [];
+}
+
+export function passwordBound(userId: string): Bound {
+  return { key: `password of ${userId}`, most: 10, seconds: 10 * MINUTE };
 }
 
 /** One after the other, see boundsOf. */

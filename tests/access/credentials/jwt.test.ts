@@ -354,6 +354,42 @@ describe('what a token derives from', () => {
     expect(await codeAs(app, token, READ_RUN, { id })).toBeNull();
   });
 
+  test('a project that becomes private is gone for the tokens of who does not see it, and what watches it is closed', async () => {
+    const { id, project } = await makeRun('vision');
+    const member = await makePerson(app, 'Max');
+    await app.engines.db.membership.create({ data: { workspaceId, userId: member.userId, role: 'MEMBER' } });
+    const key = await keyOf({ userId: member.userId });
+    const theirs = [
+      await tokenOf(member.session, { scopes: ['READ', 'WRITE'] }),
+      await tokenOf(key.bearer, { scopes: ['READ', 'WRITE'] }),
+      await tokenOf(key.bearer, { scopes: ['READ', 'WRITE'], projectIds: [project.id] }),
+    ];
+    const account = await app.engines.db.serviceAccount.create({ data: { id: randomUUID(), workspaceId, name: 'ci' } });
+    const service = await makeKeyOf(app, { workspaceId, serviceAccountId: account.id });
+    const kept = [await tokenOf(owner.session), await tokenOf(service.bearer)];
+    for (const token of [...theirs, ...kept]) expect(await codeAs(app, token, READ_RUN, { id })).toBeNull();
+    const { cursor: after } = (await mustAs(app, owner.session, LOG.replace('accepted', 'cursor'), { id })).logMetrics;
+    await mustAs(app, owner.session, LOG, { id });
+    const watch = 'subscription($of: MetricsInput!) { metrics(input: $of) { __typename } }';
+    const sockets = [];
+    for (const token of theirs) {
+      const socket = await open(app.url, token);
+      socket.say(subscribe('1', watch, { of: { runs: [{ id, after }] } }));
+      expect(await socket.hear()).toMatchObject({ type: 'next' });
+      sockets.push(socket);
+    }
+    const hide =
+      'mutation($id: ID!) { updateProject(input: { id: $id, visibility: PRIVATE, memberIds: [] }) { project { id } } }';
+    await mustAs(app, owner.session, hide, { id: project.id });
+    for (const token of theirs) {
+      expect((await askAs(app, token, READ_RUN, { id })).data?.run ?? null).toBeNull();
+      expect(await codeAs(app, token, LOG, { id })).toBe('NOT_FOUND');
+      expect(await codeOf(ask(token, { projectIds: [project.id] }))).toBe('NOT_FOUND');
+    }
+    for (const token of kept) expect(await codeAs(app, token, READ_RUN, { id })).toBeNull();
+    for (const socket of sockets) expect((await socket.closed).code).toBe(4403);
+  });
+
   test('it ends on its own, and what it has open with it', async () => {
     const token = await tokenOf(owner.session, { ttl: 2 });
     await using socket = await open(app.url, token);

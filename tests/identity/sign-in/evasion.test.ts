@@ -3,6 +3,7 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { type App, startApp } from '../../support/app.ts';
 import { post, register } from '../../support/identity.ts';
+import { codeAs } from '../../support/people.ts';
 import { until } from '../../support/client.ts';
 
 let app: App;
@@ -71,4 +72,20 @@ test('what a client writes before the proxy does is not where it is', async () =
     },
   }));
   expect(answered).toBe(10);
+});
+
+test('whoever has a session guesses its password as seldom, from however many addresses', async () => {
+  const { session, password } = await register(app, 'Lent');
+  const routes = ['/change-password', '/two-factor/enable', '/two-factor/disable'];
+  const guess = (n: number, given: string) => {
+    const body = { password: given, currentPassword: given, newPassword: 'battery staple' };
+    const headers = { ...session, 'x-forwarded-for': `198.51.100.${n}` };
+    return post(app, routes[n % routes.length] as string, body, headers);
+  };
+  const statuses: number[] = [];
+  for (let n = 0; n < 15; n++) statuses.push((await guess(n, 'wrong horse')).status);
+  expect(statuses).toEqual([...Array(10).fill(400), ...Array(5).fill(429)]);
+  expect((await guess(100, password)).status).toBe(429);
+  const remove = 'mutation($password: String!) { deleteViewer(input: { password: $password }) { id } }';
+  expect(await codeAs(app, session, remove, { password })).toBe('RATE_LIMITED');
 });

@@ -9,6 +9,7 @@ const acts: Record<string, string> = {
   'account.enableTwoFactor': 'turned on the second factor of',
   'account.grantAdmin': 'made an administrator of',
   'account.linkProvider': 'added a provider to',
+  'account.renewRecoveryCodes': 'renewed the recovery codes of',
   'account.resetLink': 'made a link to a new password for',
   'account.resetPassword': 'set the forgotten password of',
   'account.restore': 'let in again',
