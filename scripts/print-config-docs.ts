@@ -33,7 +33,7 @@ const example = [
   '# Printed from src/config.ts by `npm run docs:config`.',
   '',
   ...all.flatMap((one) => [
-    `# ${one.description.replaceAll('`', '')}`,
+    `# ${one.description.replaceAll('`', '').replaceAll(/\[([^\]]+)\]\([^)]+\)/g, 'docs/$1')}`,
     `#${one.name}=${/^[\w.:/-]*$/.test(one.defaultText) ? one.defaultText : ''}`,
     '',
   ]),

@@ -130,7 +130,7 @@ export const variables = {
   // At whom people sign in, beside here.
   oidcIssuer: issuer('RUNTIDE_OIDC_ISSUER', {
     description:
-      'People sign in at this OpenID Connect provider: its address, as its `/.well-known/openid-configuration` names it. See `docs/sign-in.md`.',
+      'People sign in at this OpenID Connect provider: its address, as its `/.well-known/openid-configuration` names it. See [sign-in.md](sign-in.md).',
   }),
   oidcClientId: clientId('RUNTIDE_OIDC_CLIENT_ID', {
     description: 'What the provider calls this server.',
@@ -328,6 +328,15 @@ function providersOf(parsed: Parsed): Providers {
     google: client(parsed.googleClientId, parsed.googleClientSecret),
     github: client(parsed.githubClientId, parsed.githubClientSecret),
   };
+}
+
+/** Where people reach the server: by what they configured, or by where it listens. */
+export function addressOf(config: Pick<Config, 'host' | 'publicUrl'>, port: number): string {
+  return config.publicUrl ?? localAddress(config, port);
+}
+
+export function localAddress({ host }: Pick<Config, 'host'>, port: number): string {
+  return `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
 }
 
 /** A proxy on this machine opens a server to others that listens for itself alone. */

@@ -21,6 +21,7 @@ import { createArrivalCheck } from './providers/arrival.ts';
 import { type ProviderAddresses, providersPlugin } from './providers/providers.ts';
 import { createAccountRecord } from './record.ts';
 import { createRequestHooks } from './request-hooks.ts';
+import { findRoute } from './routes.ts';
 import { createRowHooks } from './row-hooks.ts';
 import { cookiePrefix, sessionCookieName } from './sign-in/cookie.ts';
 import { linksPlugin } from './sign-in/links.ts';
@@ -33,9 +34,8 @@ import {
   unlinkUnvouched,
   VERIFY_HOURS,
 } from './sign-in/reset.ts';
-import { findRoute } from './routes.ts';
+import { createTurns } from './sign-in/turns.ts';
 import { createStore } from './store.ts';
-import { createTurns } from './turns.ts';
 
 export interface IdentityOptions {
   /** The address by which people reach the server. */
@@ -125,7 +125,12 @@ export function createIdentity(
       },
       // With mail, an address is one's own only when the mail to it was answered.
       changeEmail: { enabled: true, updateEmailWithoutVerification: !mails.areSent },
-      validateUserInfo: createArrivalCheck({ db, registration, oidc: providers.oidc, shown }),
+      validateUserInfo: createArrivalCheck({
+        db,
+        registration,
+        oidc: providers.oidc,
+        shown,
+      }),
     },
     emailAndPassword: {
       enabled: true,
@@ -168,7 +173,15 @@ export function createIdentity(
       // An address leads to an account only where the provider vouches for it, and the account has proven it too.
       accountLinking: { trustedProviders: [], requireLocalEmailVerified: true },
     },
-    databaseHooks: createRowHooks({ db, changes, log, mails, oidc: providers.oidc, shown }),
+    databaseHooks: createRowHooks({
+      db,
+      changes,
+      log,
+      mails,
+      oidc: providers.oidc,
+      verifyEmail: options.verifyEmail,
+      shown,
+    }),
     hooks: createRequestHooks({ db, pool, mails, passwords, record, registration, provesAddress, shown }),
     rateLimit: {
       enabled: true,

@@ -3,7 +3,7 @@
 // page, and others say who has an account. What is not in this table is not there, nor what an update adds.
 export interface Route {
   method: 'GET' | 'POST';
-  /** It may hash a password: see ./turns.ts. */
+  /** It may hash a password: see ./sign-in/turns.ts. */
   hashes?: true;
 }
 

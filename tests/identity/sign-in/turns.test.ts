@@ -1,9 +1,9 @@
 // How many passwords are hashed at once, whoever asks.
 import { setImmediate } from 'node:timers/promises';
 import { expect, test } from 'vitest';
-import { createTurns } from '../../src/identity/turns.ts';
-import { startApp } from '../support/app.ts';
-import { post } from '../support/identity.ts';
+import { createTurns } from '../../../src/identity/sign-in/turns.ts';
+import { startApp } from '../../support/app.ts';
+import { post } from '../../support/identity.ts';
 
 test('two at once, in the order in which they came, also after one that failed', async () => {
   const turns = createTurns();
