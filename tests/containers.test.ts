@@ -108,6 +108,7 @@ interface Service {
   networks?: string[];
   network_mode?: string;
   environment?: Record<string, string | number>;
+  env_file?: { path: string; required: boolean }[];
   depends_on?: Record<string, { condition: string }>;
   healthcheck?: object;
   restart?: string;
@@ -147,6 +148,11 @@ test('every service that stays is checked, and waits for what it needs', async (
     for (const volume of service.volumes ?? []) expect(Object.keys(volumes)).toContain(volume.split(':')[0]);
   }
   expect(Object.keys(services.server?.depends_on ?? {})).toEqual(['secrets', 'database', 'bus']);
+});
+
+test('every setting of the server can be made, and there need be none', async () => {
+  const { services } = await readCompose();
+  expect(services.server?.env_file).toEqual([{ path: '.env', required: false }]);
 });
 
 test('no password stands in the file: secrets are made by it, once, and the server takes them', async () => {

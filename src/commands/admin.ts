@@ -118,10 +118,11 @@ export function readAdminCommand(args: readonly string[]): ((parts: AdminParts) 
   try {
     const { values, positionals } = parseArgs({
       args: [...args],
-      options: { 'hand-over-to': { type: 'string' } },
+      options: { 'hand-over-to': { type: 'string' }, help: { type: 'boolean', short: 'h' } },
       allowPositionals: true,
     });
     const [name = '', who, ...rest] = positionals;
+    if (values.help) return USAGE;
     const heir = values['hand-over-to'];
     const plain = { list: listAccounts, 'replace-secret': takeSecret };
     if (Object.hasOwn(plain, name) && who === undefined && heir === undefined) return plain[name as keyof typeof plain];

@@ -6,6 +6,7 @@ import type { Registration } from '../config/kinds.ts';
 import type { Db } from '../db/prisma.ts';
 import { checkName } from '../runs/text.ts';
 import { requireRegistration, type Shown } from './accounts/registration.ts';
+import { faultOf } from './accounts/usernames.ts';
 import type { IdentityMails } from './mail/mails.ts';
 import { providerRequest } from './providers/providers.ts';
 import type { AccountRecord } from './record.ts';
@@ -47,6 +48,7 @@ export function createRequestHooks(parts: Parts) {
       const takesUsername = ctx.path === '/sign-up/email' || (ctx.path === '/update-user' && username !== undefined);
       if (takesUsername && typeof username !== 'string')
         throw new APIError('BAD_REQUEST', { code: 'USERNAME_MISSING', message: 'username must be given' });
+      if (takesUsername && username) requireUsername(username as string);
       if (ctx.path !== '/sign-up/email') return undefined;
       if (typeof email === 'string')
         await requireRegistration(db, registration, { email, emailVerified: provesAddress }, shown());
@@ -83,6 +85,12 @@ function requireName(name: unknown): void {
   } catch (error) {
     throw new APIError('BAD_REQUEST', { code: 'INVALID_NAME', message: (error as Error).message });
   }
+}
+
+/** The library says no more than that it is invalid. */
+function requireUsername(username: string): void {
+  const fault = faultOf(username);
+  if (fault !== null) throw new APIError('BAD_REQUEST', { code: 'INVALID_USERNAME', message: fault });
 }
 
 /** What pages may show. */

@@ -84,6 +84,7 @@ export const queries: Record<string, Case> = {
     but: {
       nobody: 'null',
       'somebody suspended': 'null',
+      'a session that is over': 'null',
       'a service account': 'null',
       'a key of a service account for the project': 'null',
     },

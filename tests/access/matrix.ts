@@ -145,7 +145,7 @@ export function createMatrix(app: App, world: World) {
       // People are told of to those who administer the server, and nothing that is theirs.
       const isTold =
         one.needs === 'server'
-          ? new RegExp(`${world.mark} (?!owner|admin|member|viewer|guest|stranger|suspended|server|keyed)`).test(
+          ? new RegExp(`${world.mark} (?!owner|admin|member|viewer|guest|stranger|suspended|server|keyed|over)`).test(
               told,
             ) || told.includes(world.slug)
           : told.includes(secret);

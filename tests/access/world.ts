@@ -200,6 +200,12 @@ export async function makeWorld(
     projectIds: null,
     expiresAt: new Date(Date.now() - 1_000),
   });
+  const gone = await makeKeyOf(app, { workspaceId, userId });
+  const tokenOfRevoked = await tokenOf(gone.bearer, { scopes: ['READ', 'WRITE', 'ADMIN'] });
+  await db.apiKey.update({ where: { id: gone.id }, data: { revokedAt: new Date() } });
+  const over = await makePerson(app, `${mark} over`);
+  await db.membership.create({ data: { workspaceId, userId: over.userId, role: 'ADMIN' } });
+  await db.session.update({ where: { id: over.sessionId }, data: { expiresAt: new Date(Date.now() - hour) } });
   return {
     mark,
     // With its quotes: names, and the config of a run.
@@ -227,6 +233,9 @@ export async function makeWorld(
       'a disabled key': { credential: await key({ enabled: false }), dead: true },
       'somebody from another workspace': { credential: stranger.session, ...isPublic },
       'an expired token': { credential: bearer(expired), dead: true },
+      'a token of a revoked key': { credential: tokenOfRevoked, dead: true },
+      'a key of somebody who left': { credential: await key({ userId: stranger.userId }), dead: true },
+      'a session that is over': { credential: over.session, out: true, ...isPublic },
       'a key of somebody suspended': { credential: await key({ userId: suspended.userId }), dead: true },
       'somebody suspended': { credential: suspended.session, out: true, ...isPublic },
       'an administrator of the server': { credential: server.session, server: true, ...isPublic },

@@ -117,6 +117,8 @@ test('a mistake is told with what there is, and nothing is started for it', asyn
   onTestFinished(() => removeHome(other));
   for (const [args, expected] of [
     [[], 'npm run admin -- COMMAND'],
+    [['--help'], 'npm run admin -- COMMAND'],
+    [['delete', '-h'], 'npm run admin -- COMMAND'],
     [['help'], 'Runtide does not know help.'],
     [['toString', 'ada'], 'Runtide does not know toString ada.'],
     [['grant'], 'It is: grant WHO'],

@@ -51,6 +51,13 @@ test('what is wrong with a registration is said, and nothing is stored', async (
     const answer = await post(app, '/sign-up/email', { ...whole, ...change });
     expect([change, answer.status, answer.body.code]).toEqual([change, status, code]);
   }
+  const refused = await Promise.all(
+    ['Admin', 'a b'].map((username) => post(app, '/sign-up/email', { ...whole, username })),
+  );
+  expect(refused.map(({ body }) => body.message)).toEqual([
+    'username must not be Admin, which is reserved: choose another',
+    expect.stringMatching(/letters from a to z .*such as ada\.lovelace$/),
+  ]);
   expect(await counts()).toEqual(before);
 });
 
