@@ -125,7 +125,12 @@ export function createIdentity(
       },
       // With mail, an address is one's own only when the mail to it was answered.
       changeEmail: { enabled: true, updateEmailWithoutVerification: !mails.areSent },
-      validateUserInfo: createArrivalCheck({ db, registration, oidc: providers.oidc, shown }),
+      validateUserInfo: createArrivalCheck({
+        db,
+        registration,
+        oidc: providers.oidc,
+        shown,
+      }),
     },
     emailAndPassword: {
       enabled: true,
@@ -168,7 +173,15 @@ export function createIdentity(
       // An address leads to an account only where the provider vouches for it, and the account has proven it too.
       accountLinking: { trustedProviders: [], requireLocalEmailVerified: true },
     },
-    databaseHooks: createRowHooks({ db, changes, log, mails, oidc: providers.oidc, shown }),
+    databaseHooks: createRowHooks({
+      db,
+      changes,
+      log,
+      mails,
+      oidc: providers.oidc,
+      verifyEmail: options.verifyEmail,
+      shown,
+    }),
     hooks: createRequestHooks({ db, pool, mails, passwords, record, registration, provesAddress, shown }),
     rateLimit: {
       enabled: true,

@@ -20,11 +20,13 @@ interface Parts {
   mails: IdentityMails;
   /** Whose groups give roles. */
   oidc: OidcSettings | null;
+  /** An address is verified before the first sign-in. */
+  verifyEmail: boolean;
   /** Of the request in which the row is written. */
   shown: () => Shown;
 }
 
-export function createRowHooks({ db, changes, log, mails, oidc, shown }: Parts) {
+export function createRowHooks({ db, changes, log, mails, oidc, verifyEmail, shown }: Parts) {
   return {
     user: {
       update: {
@@ -53,9 +55,14 @@ export function createRowHooks({ db, changes, log, mails, oidc, shown }: Parts) 
       create: {
         async before({ userId, ...session }) {
           const where = { id: userId };
-          const user = await current(db).user.findUnique({ where, select: { suspendedAt: true } });
+          const user = await current(db).user.findUnique({
+            where,
+            select: { suspendedAt: true, emailVerified: true },
+          });
           if (user?.suspendedAt) throw suspended();
           const { provider, from } = shown();
+          // By a password better-auth asks it; a link of the server's own is for whoever is at its machine.
+          if (provider && verifyEmail && user?.emailVerified === false) throw unverified();
           if (oidc && provider?.id === 'oidc' && provider.groups) {
             const { name, roles } = oidc;
             await applyGroups(
@@ -92,5 +99,12 @@ function suspended(): APIError {
   return new APIError('FORBIDDEN', {
     code: 'ACCOUNT_SUSPENDED',
     message: 'this account is suspended: ask who administers the server',
+  });
+}
+
+function unverified(): APIError {
+  return new APIError('FORBIDDEN', {
+    code: 'EMAIL_NOT_VERIFIED',
+    message: 'answer the mail to your address first, which the provider does not vouch for',
   });
 }

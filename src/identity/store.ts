@@ -74,12 +74,10 @@ function keepingTokens<Inner extends TransactionAdapter>(
       await onCreated(asked.model, row);
       return (isSession ? { ...row, token } : row) as never;
     },
-    findOne: async (asked) =>
-      shown(
-        asked.model,
-        asked.where,
-        await inner.findOne({ ...asked, where: whereOf(asked.model, asked.where) }),
-      ) as never,
+    findOne: async (asked) => {
+      const row = await inner.findOne<Row>({ ...asked, where: whereOf(asked.model, asked.where) });
+      return (isOfSuspended(asked.model, row) ? null : shown(asked.model, asked.where, row)) as never;
+    },
     findMany: async (asked) => {
       const where = asked.where ?? [];
       const rows = await inner.findMany<Row>({ ...asked, where: whereOf(asked.model, where) });
@@ -109,4 +107,9 @@ function keepingTokens<Inner extends TransactionAdapter>(
       ) as never,
   };
   return { ...inner, ...adapter };
+}
+
+/** A session that began while its account was being suspended opens nothing here either. */
+function isOfSuspended(model: string, row: Row | null): boolean {
+  return model === 'session' && (row?.user as Row | undefined)?.suspendedAt != null;
 }

@@ -195,3 +195,13 @@ test(
     expect((await ask({ method: 'GET', path: '/get-session' }, person.session)).text).toContain(person.email);
   },
 );
+
+test('a session that began while its account was being suspended opens nothing', async () => {
+  const late = await register(app, 'Late');
+  const where = { email: late.email };
+  const { id } = await app.engines.db.user.update({ where, data: { suspendedAt: new Date() } });
+  for (const route of existing.filter(({ path }) => !OPEN.includes(path)))
+    expect([route, (await ask(route, late.session)).status]).toEqual([route, 401]);
+  expect((await ask({ method: 'GET', path: '/get-session' }, late.session)).text).toBe('null');
+  expect(await app.engines.db.user.findUniqueOrThrow({ where: { id } })).toMatchObject({ ...where, name: 'Late' });
+});

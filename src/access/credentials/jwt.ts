@@ -148,7 +148,7 @@ function isId(value: unknown): boolean {
 type Credited = Omit<Access, 'from' | 'workspaces'> & { workspaces: ReadonlyMap<string, OwnGrant> };
 
 /** What both the token says and its parent has now; null: nothing. */
-export function lessened<Parent extends Credited>(parent: Parent, claims: TokenClaims): Parent | null {
+export function lessened(parent: Credited, claims: TokenClaims): Credited | null {
   const { id, subject, workspaceId, scopes, projectIds, expiresAt } = claims;
   const grant = parent.workspaces.get(workspaceId);
   if (!grant || subject !== (parent.userId ?? parent.serviceAccountId)) return null;
@@ -162,8 +162,10 @@ export function lessened<Parent extends Credited>(parent: Parent, claims: TokenC
   };
   if (left.scopes.size === 0 || left.projectIds?.size === 0) return null;
   const ends = parent.credential.expiresAt;
+  // Of who administers the server it has nothing: that is for sessions alone.
+  const { isServerAdmin: _, ...whole } = parent;
   return {
-    ...parent,
+    ...whole,
     credential: {
       ...parent.credential,
       kind: 'token',

@@ -138,7 +138,8 @@ async function giveTo(tx: Transaction, by: Access | Actor, { id, name }: Owned, 
   await tx.membership.upsert({
     where: { workspaceId_userId: place },
     create: { ...place, role: 'OWNER' },
-    update: { role: 'OWNER' },
+    // By hand from now on, as where it is handed over: groups at a provider do not take it back.
+    update: { role: 'OWNER', managedBy: null },
   });
   await recordAct(tx, by, {
     action: 'workspace.transfer',
@@ -163,8 +164,10 @@ async function findColleague(tx: Transaction, userId: string, heirId: string): P
       AND: [{ memberships: { some: { userId } } }, { memberships: { some: { userId: heirId } } }],
     },
   });
-  if (shared === 0 || heir.suspendedAt || heirId === userId) throw notFound(`account as ${heirId}`);
-  return heir;
+  if (shared > 0 && !heir.suspendedAt && heirId !== userId) return heir;
+  // In all the words of an account that is not there.
+  const { code, message } = notFound(`account as ${heirId}`);
+  throw new RuntideError(code, message, { field: 'handOverTo' });
 }
 
 /** That it is not somebody at a browser that was left open: by the password, or having signed in a moment ago. */

@@ -162,6 +162,27 @@ describe('nobody gives a token more than they have', () => {
     expect(await codeOf(ask(owner.session, { projectIds: both }))).toBe('NOT_FOUND');
   });
 
+  test('of an administrator of the server it is a member’s, and takes nothing that is for sessions', async () => {
+    await app.engines.db.user.update({ where: { id: owner.userId }, data: { isAdmin: true } });
+    app.engines.changes.announce();
+    const token = await tokenOf(owner.session, { scopes: ['READ', 'WRITE', 'ADMIN'] });
+    const isAdmin = '{ viewer { isAdmin } }';
+    expect((await mustAs(app, owner.session, isAdmin)).viewer.isAdmin).toBe(true);
+    expect((await mustAs(app, token, isAdmin)).viewer.isAdmin).toBe(false);
+    for (const query of [
+      '{ users(first: 1) { totalCount } }',
+      '{ serverUsage { users } }',
+      '{ auditLog(first: 1) { nodes { id } } }',
+      `mutation { suspendUser(input: { id: "${owner.userId}" }) { user { id } } }`,
+      '{ viewer { sessions { id } } }',
+      'mutation { revokeOtherSessions { count } }',
+      `mutation { revokeSession(input: { id: "${owner.sessionId}" }) { id } }`,
+      'mutation { deleteViewer(input: {}) { id } }',
+    ])
+      expect([query, await codeAs(app, token, query)]).toEqual([query, 'FORBIDDEN']);
+    await app.engines.db.user.update({ where: { id: owner.userId }, data: { isAdmin: false } });
+  });
+
   test('a token makes tokens of less power, which end with it and with the key that it came from', async () => {
     const key = await keyOf();
     const first = await make(key.bearer, { scopes: ['READ', 'WRITE'], ttl: 100 });

@@ -221,6 +221,20 @@ describe('an account that is deleted', () => {
     expect(await app.engines.db.auditEntry.count({ where: { actorId: admin.userId } })).toBe(0);
   });
 
+  test('hands over for good: no group at a provider takes back from the heir what they own now', async () => {
+    const [gone, heir] = [await makePerson(app, 'Gone'), await makePerson(app, 'Heir')];
+    const { workspaceId } = await makeWorkspace(app, 'handed', [
+      [gone, 'OWNER'],
+      [heir, 'VIEWER'],
+    ]);
+    const { db } = app.engines;
+    await db.membership.updateMany({ where: { userId: heir.userId }, data: { managedBy: 'oidc' } });
+    await mustAs(app, admin.session, DELETE, { id: gone.userId, to: heir.userId });
+    expect(await db.membership.findMany({ where: { workspaceId } })).toMatchObject([
+      { userId: heir.userId, role: 'OWNER', managedBy: null },
+    ]);
+  });
+
   test('goes to nobody who is suspended', async () => {
     await mustAs(app, admin.session, SUSPEND, { id: heir.userId });
     expect(await codeAs(app, admin.session, DELETE, { id: gone.userId, to: heir.userId })).toBe('CONFLICT');

@@ -206,6 +206,21 @@ test('the first account takes the link that the server printed, also for who com
   expect(await readSession(empty, session)).toMatchObject({ user: { isAdmin: true } });
 });
 
+test('where addresses are verified, nobody gets in before theirs is, whatever the provider says of them', async () => {
+  const strict = await another({ identity: { registration: { mode: 'open' }, verifyEmail: true } });
+  known('s-unproven', { email_verified: false });
+  for (let n = 0; n < 2; n++) {
+    const { error, session } = await signInAt(strict, 's-unproven');
+    expect([error, await readSession(strict, session)]).toEqual(['EMAIL_NOT_VERIFIED', null]);
+  }
+  const where = { email: 's-unproven@example.org' };
+  expect(await strict.engines.db.session.count({ where: { user: where } })).toBe(0);
+  await strict.engines.db.user.update({ where, data: { emailVerified: true } });
+  expect((await signInAt(strict, 's-unproven')).error).toBeNull();
+  known('s-proven');
+  expect((await signInAt(strict, 's-proven')).error).toBeNull();
+});
+
 test('a suspended account is refused here too', async () => {
   known('s-gone');
   expect((await signInAt(app, 's-gone')).error).toBeNull();
