@@ -16,17 +16,21 @@ const CreateProjectInput = builder.inputType('CreateProjectInput', {
   }),
 });
 
-const CreateProjectPayload = builder.objectRef<{ projectId: string }>('CreateProjectPayload').implement({
-  description: 'The project that was made.',
-  fields: (t) => ({
-    project: t.prismaField({
-      type: 'Project',
-      description: 'The project.',
-      resolve: (query, { projectId }, _, { db }) =>
-        db.project.findUniqueOrThrow({ ...query, where: { id: projectId } }),
+/** What mutations answer of a project that is there. */
+const projectPayload = (name: string, description: string) =>
+  builder.objectRef<{ projectId: string }>(name).implement({
+    description,
+    fields: (t) => ({
+      project: t.prismaField({
+        type: 'Project',
+        description: 'The project.',
+        resolve: (query, { projectId }, _, { db }) =>
+          db.project.findUniqueOrThrow({ ...query, where: { id: projectId } }),
+      }),
     }),
-  }),
-});
+  });
+const CreateProjectPayload = projectPayload('CreateProjectPayload', 'The project that was made.');
+const ProjectPayload = projectPayload('ProjectPayload', 'The project as it is now.');
 
 builder.mutationField('createProject', (t) =>
   t.field({
@@ -39,19 +43,6 @@ builder.mutationField('createProject', (t) =>
     }),
   }),
 );
-
-/** What mutations of a project that is there answer. */
-const ProjectPayload = builder.objectRef<{ projectId: string }>('ProjectPayload').implement({
-  description: 'The project as it is now.',
-  fields: (t) => ({
-    project: t.prismaField({
-      type: 'Project',
-      description: 'The project.',
-      resolve: (query, { projectId }, _, { db }) =>
-        db.project.findUniqueOrThrow({ ...query, where: { id: projectId } }),
-    }),
-  }),
-});
 
 const UpdateProjectInput = builder.inputType('UpdateProjectInput', {
   description: 'What to change of a project; what is left out stays.',

@@ -142,7 +142,7 @@ const SuspendUserInput = builder.inputType('SuspendUserInput', {
 builder.mutationField('suspendUser', (t) =>
   t.field({
     type: UserAccountPayload,
-    description: `Lets nobody in by an account, nor by its keys: refused within a second by every server, and what is open is closed within five. Its sessions are over, all else stays as it is. May be repeated. INVALID_INPUT for yourself, CONFLICT for the last administrator. ${WHO}`,
+    description: `Lets nobody in by an account, nor by its keys: refused within a second by every server, and what is open is closed within five. Its sessions are over, all else stays as it is. May be repeated. NOT_FOUND for who has no account, INVALID_INPUT for yourself, CONFLICT for the last administrator. ${WHO}`,
     args: { input: t.arg({ type: SuspendUserInput, required: true, description: 'Whom.' }) },
     resolve: async (_, { input }, context) => {
       const access = requireAccess(context.access);
@@ -161,7 +161,7 @@ const RestoreUserInput = builder.inputType('RestoreUserInput', {
 builder.mutationField('restoreUser', (t) =>
   t.field({
     type: UserAccountPayload,
-    description: `Takes back a suspension: the keys of the account are good again, and whoever it is signs in anew. May be repeated. ${WHO}`,
+    description: `Takes back a suspension: the keys of the account are good again, and whoever it is signs in anew. May be repeated. NOT_FOUND for who has no account. ${WHO}`,
     args: { input: t.arg({ type: RestoreUserInput, required: true, description: 'Whom.' }) },
     resolve: async (_, { input }, context) => {
       const access = requireAccess(context.access);
@@ -182,7 +182,7 @@ const SetServerAdminInput = builder.inputType('SetServerAdminInput', {
 builder.mutationField('setServerAdmin', (t) =>
   t.field({
     type: UserAccountPayload,
-    description: `Makes somebody an administrator of the server, or ends that. May be repeated. CONFLICT for the last one. ${WHO}`,
+    description: `Makes somebody an administrator of the server, or ends that. May be repeated. NOT_FOUND for who has no account, CONFLICT for the last one. ${WHO}`,
     args: { input: t.arg({ type: SetServerAdminInput, required: true, description: 'Whom.' }) },
     resolve: async (_, { input }, context) => {
       const access = requireAccess(context.access);
@@ -204,15 +204,18 @@ const DeleteUserInput = builder.inputType('DeleteUserInput', {
   }),
 });
 
-const DeleteUserPayload = builder.objectRef<{ id: string }>('DeleteUserPayload').implement({
-  description: 'The account that is gone.',
-  fields: (t) => ({ id: t.exposeID('id', { description: 'Its id.' }) }),
-});
+const gonePayload = (name: string) =>
+  builder.objectRef<{ id: string }>(name).implement({
+    description: 'The account that is gone.',
+    fields: (t) => ({ id: t.exposeID('id', { description: 'Its id.' }) }),
+  });
+const DeleteUserPayload = gonePayload('DeleteUserPayload');
+const DeleteViewerPayload = gonePayload('DeleteViewerPayload');
 
 builder.mutationField('deleteUser', (t) =>
   t.field({
     type: DeleteUserPayload,
-    description: `Deletes an account, finally and all at once: its projects and runs are handed over, workspaces that it alone owned go to the same person, its memberships, sessions and keys end. INVALID_INPUT for yourself, CONFLICT for the last administrator and for a suspended heir. ${WHO}`,
+    description: `Deletes an account, finally and all at once: its projects and runs are handed over, workspaces that it alone owned go to the same person, its memberships, sessions and keys end. NOT_FOUND for who has no account, INVALID_INPUT for yourself, CONFLICT for the last administrator and for a suspended heir. ${WHO}`,
     args: { input: t.arg({ type: DeleteUserInput, required: true, description: 'Whom, and to whom.' }) },
     resolve: async (_, { input }, context) => {
       const access = requireAccess(context.access);
@@ -234,11 +237,6 @@ const DeleteViewerInput = builder.inputType('DeleteViewerInput', {
         'Somebody who is in a workspace with you: your projects and runs stand in their name from now on, and they own what you alone owned and they are in. Default: nobody.',
     }),
   }),
-});
-
-const DeleteViewerPayload = builder.objectRef<{ id: string }>('DeleteViewerPayload').implement({
-  description: 'The account that is gone.',
-  fields: (t) => ({ id: t.exposeID('id', { description: 'Its id.' }) }),
 });
 
 builder.mutationField('deleteViewer', (t) =>

@@ -2,6 +2,7 @@
 // the server. And the key by which programs on this machine log without being configured.
 import { v7 as uuidv7 } from 'uuid';
 import type { Db } from '../../db/prisma.ts';
+import type { Prisma } from '../../generated/prisma/client.ts';
 import type { Scope } from '../../access/access.ts';
 import { atTheMachine, recordAct } from '../../access/audit.ts';
 import { hashToken, makeKey } from '../../access/credentials/token.ts';
@@ -17,8 +18,7 @@ export interface Owner {
  */
 export async function ensureOwner(db: Db, name: string): Promise<Owner> {
   return db.$transaction(async (tx) => {
-    // Held until the commit: of two first starts on one database, the second finds what the first made.
-    await tx.$executeRaw`SELECT pg_advisory_xact_lock(hashtext('runtide first start'))`;
+    await lockFirstAccount(tx);
     const user =
       (await tx.user.findFirst({ select: { id: true }, orderBy: [{ createdAt: 'asc' }, { id: 'asc' }] })) ??
       (await tx.user.create({ data: { id: uuidv7(), name, email: 'owner@localhost', isAdmin: true } }));
@@ -34,6 +34,11 @@ export async function ensureOwner(db: Db, name: string): Promise<Owner> {
     await tx.membership.create({ data: { workspaceId, userId: user.id, role: 'OWNER' } });
     return { userId: user.id, workspaceId };
   });
+}
+
+/** Held until the commit: of several first accounts at once, the second finds what the first made. */
+export async function lockFirstAccount(tx: Prisma.TransactionClient): Promise<void> {
+  await tx.$executeRaw`SELECT pg_advisory_xact_lock(hashtext('runtide first start'))`;
 }
 
 /** Whoever was here first, and still owns something; null: nobody. */

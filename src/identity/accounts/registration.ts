@@ -10,6 +10,7 @@ import { RuntideError } from '../../errors.ts';
 import type { Prisma } from '../../generated/prisma/client.ts';
 import { findInvitation, joinByInvitation } from '../../workspaces/invitations.ts';
 import { freeSlug } from '../../workspaces/slug.ts';
+import { lockFirstAccount } from './first-start.ts';
 
 /** What somebody shows who registers, beside who they are. */
 export interface Shown {
@@ -77,8 +78,7 @@ export async function beginAccount(
   { invitation, setUp, from }: Shown,
 ): Promise<void> {
   const actor: Actor = { userId: user.id, name: user.name, credential: { kind: 'registration', id: null }, from };
-  // Of several first accounts at once, one is the first.
-  await tx.$executeRaw`SELECT pg_advisory_xact_lock(hashtext('runtide first start'))`;
+  await lockFirstAccount(tx);
   const isFirst = (await tx.user.count({ where: { NOT: { id: user.id } } })) === 0;
   // Whoever came by that link has nothing else to show: others would be let in beside the first.
   if (setUp !== undefined && !isFirst)
