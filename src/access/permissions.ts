@@ -63,6 +63,8 @@ export const permissions = {
   'points.read': readPublic,
   'points.log': { ...write, inProject: true },
   'points.delete': { ...write, inProject: true },
+  'console.read': readPublic,
+  'console.append': { ...write, inProject: true },
 } as const satisfies Record<string, Rule>;
 
 export type Action = keyof typeof permissions;

@@ -15,6 +15,7 @@ import './run-mutations.ts';
 import './metric.ts';
 import './chart.ts';
 import './log-metrics.ts';
+import './console.ts';
 import './delete-points.ts';
 import './live.ts';
 import { builder } from './builder.ts';

@@ -211,6 +211,12 @@ export const queries: Record<string, Case> = {
     at: 'run.points',
     needs: read,
   },
+  'Run.console': {
+    document: inRun('console(first: 5) { pieces { text } }'),
+    variables: byRun,
+    at: 'run.console',
+    needs: read,
+  },
   'Query.charts': {
     document:
       'query($id: ID!) { charts(input: { runIds: [$id], metrics: [{ name: "loss" }] }) { name run { name config } } }',
@@ -306,6 +312,12 @@ export const mutations: Record<string, Case> = {
     document: mutation('logMetrics', 'LogMetricsInput', 'accepted commands { id }'),
     variables: input(({ runId }) => ({ runId, points: [{ name: 'loss', step: 9, value: 9 }] })),
     at: 'logMetrics',
+    needs: write,
+  },
+  'Mutation.appendConsole': {
+    document: mutation('appendConsole', 'AppendConsoleInput', 'accepted commands { id }'),
+    variables: input(({ runId }) => ({ runId, writer: 'another', offset: 0, text: 'hello' })),
+    at: 'appendConsole',
     needs: write,
   },
   'Mutation.deletePoints': {
@@ -516,6 +528,12 @@ export const subscriptions: Record<string, Case> = {
       ... on MetricsAppended { runId metrics { name values } } ... on MetricsReset { reason } } }`,
     variables: byRun,
     at: 'metrics',
+    needs: read,
+  },
+  'Subscription.console': {
+    document: 'subscription($id: ID!) { console(runId: $id, after: "0") { cursor pieces { text } } }',
+    variables: byRun,
+    at: 'console',
     needs: read,
   },
   'Subscription.runs': {

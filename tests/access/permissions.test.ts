@@ -65,6 +65,7 @@ test('what each role adds to the one before it', () => {
       'project.read',
       'run.read',
       'points.read',
+      'console.read',
     ],
     MEMBER: [
       'project.create',
@@ -77,6 +78,7 @@ test('what each role adds to the one before it', () => {
       'run.heartbeat',
       'points.log',
       'points.delete',
+      'console.append',
     ],
     ADMIN: [
       'workspace.update',
@@ -199,6 +201,7 @@ describe('a project', () => {
       'project.read',
       'run.read',
       'points.read',
+      'console.read',
     ]);
     const code = (action: Action, projectId: string) => {
       try {

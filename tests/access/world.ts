@@ -101,6 +101,12 @@ export async function makeWorld(
     'mutation($id: ID!) { logMetrics(input: { runId: $id, points: [{ name: "loss", step: 1, value: 1 }] }) { cursor } }',
     { id: parent.id },
   );
+  await mustAs(
+    app,
+    owner.session,
+    'mutation($input: AppendConsoleInput!) { appendConsole(input: $input) { cursor } }',
+    { input: { runId: parent.id, writer: 'w', offset: 0, text: `${mark} run` } },
+  );
   const account = await db.serviceAccount.create({
     data: { id: randomUUID(), workspaceId, name: `${mark} service` },
   });

@@ -1,7 +1,6 @@
 // What `logMetrics` does: check, append, and only then wake whoever watches.
 import type pg from 'pg';
 import type { Access } from '../../access/access.ts';
-import { limits } from '../../access/limits.ts';
 import type { Bus } from '../../bus/bus.ts';
 import type { Log } from '../../db/pool.ts';
 import { invalidInput } from '../../errors.ts';
@@ -10,6 +9,7 @@ import type { Pressure } from '../fold/pressure.ts';
 import { publishBatch } from './publish.ts';
 import { requireRun, type RunPlaces } from '../../runs/find.ts';
 import { markAlive } from '../../runs/heartbeat.ts';
+import { checkWriter } from '../../runs/text.ts';
 import { appendBatch } from './append.ts';
 import { makeBatch, type MetricColumnsInput, type PointInput } from './batch.ts';
 
@@ -43,7 +43,7 @@ export async function logMetrics(
   access: Access,
   input: LogMetricsInput,
 ): Promise<Logged> {
-  const writer = checkWriter(input);
+  const writer = checkNumbered(input);
   const batch = makeBatch(input.metrics ?? [], input.points ?? []);
   const place = await requireRun(places, access, input.runId, 'points.log');
   pressure.check();
@@ -71,16 +71,13 @@ export async function logMetrics(
   };
 }
 
-function checkWriter({ writer, batch }: LogMetricsInput): { id: string; batch: number } | null {
+function checkNumbered({ writer, batch }: LogMetricsInput): { id: string; batch: number } | null {
   if (writer == null && batch == null) return null;
   if (writer == null || batch == null)
     throw invalidInput('writer and batch go together: send both, or neither', {
       field: writer == null ? 'writer' : 'batch',
     });
-  if (writer.length === 0 || writer.length > limits.nameLength || !/^[\x21-\x7e]+$/.test(writer))
-    throw invalidInput(`writer must have 1 to ${limits.nameLength} printable ASCII characters and no spaces`, {
-      field: 'writer',
-    });
+  checkWriter(writer);
   if (!Number.isSafeInteger(batch) || batch < 1)
     throw invalidInput(`batch must be an integer from 1 on; it is ${batch}`, { field: 'batch' });
   return { id: writer, batch };
