@@ -51,6 +51,7 @@ export type AuditAction =
   | 'project.delete'
   | 'project.restore'
   | 'project.purge'
+  | 'run.command'
   | 'points.delete'
   | 'auditLog.export'
   | 'server.replaceSecret';

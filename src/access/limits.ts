@@ -18,6 +18,11 @@ export const limits = {
   /** Bytes of UTF-8 in one text of console output, and of all that a run has. */
   consoleTextBytes: 256 * 1024,
   consoleBytes: 100 * 1024 * 1024,
+  /** Bytes of a command's payload as JSON, characters of what is said when it is acknowledged, and commands that may wait for a
+   * run. */
+  commandBytes: 16 * 1024,
+  commandMessageLength: 1_000,
+  openCommands: 20,
   notesLength: 100_000,
   tagsPerRun: 100,
   /** Objects in one page of a list. */

@@ -60,6 +60,9 @@ export const permissions = {
   'run.update': { ...write, inProject: true },
   'run.finish': { ...write, inProject: true },
   'run.heartbeat': { ...write, inProject: true },
+  'run.command': { ...write, inProject: true },
+  'command.receive': { ...write, inProject: true },
+  'command.acknowledge': { ...write, inProject: true },
   'points.read': readPublic,
   'points.log': { ...write, inProject: true },
   'points.delete': { ...write, inProject: true },
@@ -106,6 +109,11 @@ export interface Place {
   workspaceId: string;
   /** Left out for what is the workspace's own. */
   projectId?: string;
+}
+
+/** Where something is watched, and what must be allowed there for that; default: reading runs. */
+export interface WatchedPlace extends Place {
+  action?: Action;
 }
 
 /** Why something may not be done: what is not seen does not exist for them; else what is missing, as a sentence. */

@@ -10,6 +10,7 @@ import type { Log } from '../db/pool.ts';
 import { invalidInput, RuntideError } from '../errors.ts';
 import type { Pressure } from '../metrics/fold/pressure.ts';
 import { readHeads } from '../metrics/heads.ts';
+import type { CommandsFor } from '../runs/commands.ts';
 import { requireRun, type RunPlaces } from '../runs/find.ts';
 import { markAlive } from '../runs/heartbeat.ts';
 import { publishSignal } from '../runs/publish.ts';
@@ -36,6 +37,8 @@ export interface AppendedConsole {
   offset: number;
   /** Of this piece; of a repetition, the run's newest. */
   cursor: string;
+  /** Null: there are none. */
+  commandsFor: CommandsFor | null;
 }
 
 export interface ConsoleEngines {
@@ -57,6 +60,7 @@ export async function appendConsole(
   const place = await requireRun(places, access, input.runId, 'console.append');
   pressure.checkDisk();
   const { runId } = place;
+  const alive = input.late !== true;
   const stored = await storeText(pool, {
     runId,
     source: {
@@ -67,7 +71,7 @@ export async function appendConsole(
     offset: input.offset,
     bytes,
     time: input.time?.getTime() ?? Date.now(),
-    alive: input.late !== true,
+    alive,
   });
   if (stored.accepted > 0) {
     publishSignal(bus, runId, { console: stored.sequence });
@@ -81,7 +85,12 @@ export async function appendConsole(
         log.warn({ err: error, runId }, 'a run that writes could not be marked as running'),
       );
   }
-  return { accepted: stored.accepted, offset: stored.length, cursor: String(stored.sequence) };
+  return {
+    accepted: stored.accepted,
+    offset: stored.length,
+    cursor: String(stored.sequence),
+    commandsFor: alive && stored.hasCommands ? { runId, attempt: stored.attempt } : null,
+  };
 }
 
 /** Half a surrogate pair becomes U+FFFD, as everywhere where text becomes UTF-8; everything else is kept, NUL too. */
@@ -119,6 +128,8 @@ export interface StoredText {
   sequence: number;
   attempt: number;
   asleep: boolean;
+  /** There may be commands for who sent it. */
+  hasCommands: boolean;
   /** There is enough that is not packed. */
   isPackable: boolean;
 }
@@ -139,6 +150,7 @@ export async function storeText(
       sequence: number;
       console_bytes: number;
       asleep: boolean;
+      has_commands: boolean;
     }>({
       name: 'append console',
       text: APPEND,
@@ -152,14 +164,16 @@ export async function storeText(
         sequence: row.sequence,
         attempt,
         asleep: row.asleep,
+        hasCommands: row.has_commands,
         isPackable:
           row.sequence % PACK_PIECES === 0 ||
           Math.floor(row.console_bytes / PACK_BYTES) > Math.floor((row.console_bytes - bytes.length) / PACK_BYTES),
       };
-    const now = await lookUp(pool, runId, source);
+    const { hasCommands, ...now } = await lookUp(pool, runId, source);
     if (attempt < 1 || attempt > now.attempt)
       throw invalidInput(`attempt must be one of 1 to ${now.attempt}; it is ${attempt}`, { field: 'attempt' });
-    if (offset + bytes.length <= now.length) return { accepted: 0, ...now, attempt, asleep: false, isPackable: false };
+    if (offset + bytes.length <= now.length)
+      return { accepted: 0, ...now, attempt, asleep: false, hasCommands, isPackable: false };
     if (offset > now.length)
       throw new RuntideError(
         'CONFLICT',
@@ -186,9 +200,16 @@ export async function storeText(
 }
 
 async function lookUp(pool: pg.Pool, runId: string, { attempt, writer, stream }: Source) {
-  const { rows } = await pool.query<{ attempt: number; sequence: number; bytes: number; length: number }>({
+  const { rows } = await pool.query<{
+    attempt: number;
+    sequence: number;
+    bytes: number;
+    length: number;
+    hasCommands: boolean;
+  }>({
     name: 'console length',
-    text: `SELECT h.attempt, h.console_sequence AS sequence, h.console_bytes AS bytes, coalesce(w.length, 0) AS length
+    text: `SELECT h.attempt, h.console_sequence AS sequence, h.console_bytes AS bytes, coalesce(w.length, 0) AS length,
+                  h.has_commands AS "hasCommands"
            FROM run_head h LEFT JOIN console_writer w
              ON w.run_id = h.run_id AND w.attempt = $2 AND w.writer = $3 AND w.stream = $4::console_stream
            WHERE h.run_id = $1`,
@@ -221,11 +242,11 @@ WITH locked AS (
       heartbeat_at = CASE WHEN $8::boolean AND $2::int = h.attempt THEN clock_timestamp() ELSE h.heartbeat_at END
   FROM counted c
   WHERE h.run_id = c.run_id
-  RETURNING h.run_id, h.console_sequence, h.console_bytes, $8::boolean AND $2::int = h.attempt AS alive
+  RETURNING h.run_id, h.console_sequence, h.console_bytes, h.has_commands, $8::boolean AND $2::int = h.attempt AS alive
 ), written AS (
   INSERT INTO console_chunk (run_id, sequence, pieces, bytes, payload)
   SELECT run_id, console_sequence, 1, $6::int, $9::bytea FROM moved
 )
-SELECT console_sequence AS sequence, console_bytes,
+SELECT console_sequence AS sequence, console_bytes, has_commands,
        alive AND (SELECT r.status IN ('PENDING', 'CRASHED') FROM run r WHERE r.id = $1::uuid) AS asleep
 FROM moved`;

@@ -88,15 +88,15 @@ export function createSignals({ pool, bus, log }: { pool: pg.Pool; bus: Bus; log
   };
 }
 
-const NOTHING: RunSignal = { console: 0 };
+const NOTHING: RunSignal = { console: 0, commands: 0 };
 
 async function readSignals(pool: pg.Pool, runIds: readonly string[]): Promise<Map<string, RunSignal>> {
-  const { rows } = await pool.query<{ run_id: string; console_sequence: number }>({
+  const { rows } = await pool.query<{ run_id: string; console_sequence: number; command_sequence: number }>({
     name: 'signals',
-    text: 'SELECT run_id, console_sequence FROM run_head WHERE run_id = ANY($1::uuid[])',
+    text: 'SELECT run_id, console_sequence, command_sequence FROM run_head WHERE run_id = ANY($1::uuid[])',
     values: [runIds],
   });
-  return new Map(rows.map((row) => [row.run_id, { console: row.console_sequence }]));
+  return new Map(rows.map((row) => [row.run_id, { console: row.console_sequence, commands: row.command_sequence }]));
 }
 
 /**

@@ -1,4 +1,4 @@
-// What goes over the bus of a project's runs: that one was made or changed; and of one run: that there is console output. The bus only wakes: whoever misses a message
+// What goes over the bus of a project's runs: that one was made or changed; and of one run: that there is console output, or something about its commands. The bus only wakes: whoever misses a message
 // finds the change in the database within a second.
 import type { Bus } from '../bus/bus.ts';
 
@@ -30,6 +30,8 @@ export function readRunMessage(message: Buffer): RunMessage | null {
 export interface RunSignal {
   /** The number of the last piece of console output. */
   console: number;
+  /** How often something happened to its commands. */
+  commands: number;
 }
 
 export function signalsChannel(runId: string): string {

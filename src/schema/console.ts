@@ -7,7 +7,7 @@ import { readCursor } from '../live/cursor.ts';
 import { type ConsoleEvent, watchConsole } from '../live/watch-console.ts';
 import { requireRun } from '../runs/find.ts';
 import { builder } from './builder.ts';
-import { RunCommand } from './run-command.ts';
+import { WAITING, waitingCommands } from './run-command.ts';
 
 const ConsoleStreamType = builder.enumType('ConsoleStream', {
   description: 'Where a process writes to.',
@@ -151,7 +151,7 @@ const AppendConsolePayload = builder.objectRef<AppendedConsole>('AppendConsolePa
     }),
     offset: t.expose('offset', { type: 'SafeInt', description: 'Where the next text of this stream goes.' }),
     cursor: t.exposeString('cursor', { description: 'Where a subscription goes on after this piece.' }),
-    commands: t.field({ type: [RunCommand], description: 'Commands that wait for this writer.', resolve: () => [] }),
+    commands: t.field({ ...WAITING, resolve: waitingCommands }),
   }),
 });
 

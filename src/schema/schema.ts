@@ -12,6 +12,7 @@ import './project.ts';
 import './project-mutations.ts';
 import './run.ts';
 import './run-mutations.ts';
+import './run-command.ts';
 import './metric.ts';
 import './chart.ts';
 import './log-metrics.ts';

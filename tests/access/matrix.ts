@@ -75,7 +75,16 @@ export function createMatrix(app: App, world: World) {
       'project_member',
       'run',
     ];
-    const more = ['attempt', 'run_head', 'run_writer', 'journal', 'console_writer', 'console_chunk', 'audit_entry'];
+    const more = [
+      'attempt',
+      'run_head',
+      'run_writer',
+      'journal',
+      'console_writer',
+      'console_chunk',
+      'run_command',
+      'audit_entry',
+    ];
     const keys = `SELECT id, name, scopes, all_projects, project_ids, enabled, expires_at, revoked_at FROM api_key`;
     const sessions = 'SELECT id, user_id, token_hash, expires_at FROM session';
     const sums = [...[...tables, ...more].map((table) => `SELECT * FROM ${table}`), keys, sessions].map(

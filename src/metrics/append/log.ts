@@ -7,6 +7,7 @@ import { invalidInput } from '../../errors.ts';
 import type { Folding } from '../fold/folding.ts';
 import type { Pressure } from '../fold/pressure.ts';
 import { publishBatch } from './publish.ts';
+import type { CommandsFor } from '../../runs/commands.ts';
 import { requireRun, type RunPlaces } from '../../runs/find.ts';
 import { markAlive } from '../../runs/heartbeat.ts';
 import { checkWriter } from '../../runs/text.ts';
@@ -27,6 +28,8 @@ export interface Logged {
   accepted: number;
   duplicate: boolean;
   cursor: string;
+  /** Null: there are none. */
+  commandsFor: CommandsFor | null;
 }
 
 export interface LogEngines {
@@ -68,6 +71,8 @@ export async function logMetrics(
     accepted: appended.duplicate ? 0 : batch.pointCount,
     duplicate: appended.duplicate,
     cursor: String(appended.sequence),
+    // A spool is not the process.
+    commandsFor: alive && appended.hasCommands ? { runId: place.runId, attempt: input.attempt ?? null } : null,
   };
 }
 
