@@ -89,18 +89,41 @@ export const WAITING = {
     'Commands that wait for the processes of this attempt, the oldest first: in every answer until one of them acknowledges. Late deliveries are told none.',
 } satisfies { type: [typeof RunCommandType]; description: string };
 
+interface Counted {
+  totalCount?: number | null;
+}
+
+const RunCommandConnection = builder.connectionObject(
+  {
+    type: RunCommandType,
+    name: 'RunCommandConnection',
+    description: "A page of a list of a run's commands.",
+    fields: (t) => ({
+      totalCount: t.int({
+        description: 'How many there are on all pages.',
+        resolve: (parent) => (parent as Counted).totalCount ?? 0,
+      }),
+    }),
+  },
+  { name: 'RunCommandEdge', description: 'A command and its place in the list.' },
+);
+
 builder.prismaObjectFields('Run', (t) => ({
-  commands: t.relatedConnection('commands', {
-    cursor: 'id',
-    totalCount: true,
-    nullable: true,
-    notForGuests: true,
-    description: 'What it was asked to do, the newest first; null for who is not in the workspace.',
-    query: (places) => {
-      checkPlaces(places);
-      return { orderBy: { id: 'desc' as const } };
+  commands: t.relatedConnection(
+    'commands',
+    {
+      cursor: 'id',
+      totalCount: true,
+      nullable: true,
+      notForGuests: true,
+      description: 'What it was asked to do, the newest first; null for who is not in the workspace.',
+      query: (places) => {
+        checkPlaces(places);
+        return { orderBy: { id: 'desc' as const } };
+      },
     },
-  }),
+    RunCommandConnection,
+  ),
 }));
 
 const RunCommandPayload = builder.objectRef<{ id: string }>('RunCommandPayload').implement({
