@@ -20,6 +20,8 @@ export interface ErrorDetails {
   retryAfterMs?: number;
   /** For a writer's CONFLICT: the lowest batch number not yet accepted. */
   base?: number;
+  /** For a CONFLICT of console output: where the stream's next text goes, in bytes of UTF-8. */
+  offset?: number;
 }
 
 export class RuntideError extends Error {

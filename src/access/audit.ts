@@ -52,6 +52,7 @@ export type AuditAction =
   | 'project.delete'
   | 'project.restore'
   | 'project.purge'
+  | 'run.command'
   | 'points.delete'
   | 'auditLog.export'
   | 'server.replaceSecret';

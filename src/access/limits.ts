@@ -15,6 +15,14 @@ export const limits = {
   configBytes: 1024 * 1024,
   /** Bytes of one point's metadata as JSON. */
   metadataBytes: 16 * 1024,
+  /** Bytes of UTF-8 in one text of console output, and of all that a run has. */
+  consoleTextBytes: 256 * 1024,
+  consoleBytes: 100 * 1024 * 1024,
+  /** Bytes of a command's payload as JSON, characters of what is said when it is acknowledged, and commands that may wait for a
+   * run. */
+  commandBytes: 16 * 1024,
+  commandMessageLength: 1_000,
+  openCommands: 20,
   notesLength: 100_000,
   tagsPerRun: 100,
   /** Objects in one page of a list. */
@@ -23,6 +31,11 @@ export const limits = {
   pointsPageSize: 100_000,
   /** Bytes of metadata as JSON in one page of `Run.points`, which ends early; pages of several runs share them. */
   pointsMetadataBytes: 16 * 1024 * 1024,
+  /** Pieces in one page of `Run.console`, and bytes of their texts; of output that is looked at for one. Pages of several
+   * runs share the bytes. */
+  consolePageSize: 1_000,
+  consolePageBytes: 1024 * 1024,
+  consoleSearchBytes: 16 * 1024 * 1024,
   chartRuns: 1_000,
   chartMetrics: 100,
   chartBuckets: 10_000,

@@ -60,9 +60,14 @@ export const permissions = {
   'run.update': { ...write, inProject: true },
   'run.finish': { ...write, inProject: true },
   'run.heartbeat': { ...write, inProject: true },
+  'run.command': { ...write, inProject: true },
+  'command.receive': { ...write, inProject: true },
+  'command.acknowledge': { ...write, inProject: true },
   'points.read': readPublic,
   'points.log': { ...write, inProject: true },
   'points.delete': { ...write, inProject: true },
+  'console.read': readPublic,
+  'console.append': { ...write, inProject: true },
 } as const satisfies Record<string, Rule>;
 
 export type Action = keyof typeof permissions;
@@ -104,6 +109,11 @@ export interface Place {
   workspaceId: string;
   /** Left out for what is the workspace's own. */
   projectId?: string;
+}
+
+/** Where something is watched, and what must be allowed there for that; default: reading runs. */
+export interface WatchedPlace extends Place {
+  action?: Action;
 }
 
 /** Why something may not be done: what is not seen does not exist for them; else what is missing, as a sentence. */

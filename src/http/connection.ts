@@ -4,7 +4,7 @@ import type { IncomingMessage } from 'node:http';
 import type { GraphQLError } from 'graphql';
 import { WebSocket } from 'ws';
 import type { Access } from '../access/access.ts';
-import type { Place } from '../access/permissions.ts';
+import type { WatchedPlace } from '../access/permissions.ts';
 import type { Presented } from '../access/credentials/authenticate.ts';
 import type { EndReason, OpenStream } from './open-streams.ts';
 import type { Operation } from './operations.ts';
@@ -36,7 +36,7 @@ export class Connection implements OpenStream {
     this.around = around;
   }
 
-  *watched(): Iterable<Place> {
+  *watched(): Iterable<WatchedPlace> {
     for (const { places } of this.operations) yield* places;
   }
 

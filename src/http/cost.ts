@@ -22,6 +22,10 @@ const POINTS_A_UNIT = 100;
 /** Texts and JSON of a size that only the client knows, up to a megabyte; in a page of points, the metadata of each. */
 const LARGE_FIELDS = new Set(['config', 'summary', 'environment', 'notes', 'metadata']);
 const LARGE_FIELD = 5;
+/** Console output that is looked through costs what it takes, some 100 ms, whatever is found. */
+const SEARCH = 500;
+/** By these, what is not asked for is passed over. */
+const SEARCHING = new Set(['search', 'attempt', 'writer', 'stream']);
 
 /** Throws INVALID_INPUT for what would bring too much; returns the cost. */
 export function checkCost(
@@ -80,9 +84,11 @@ function costOf(document: DocumentNode, operationName: string | null | undefined
     }
     const first = argument('first');
     if (!first) return 1 + inner;
+    const isSearch = name.value === 'console' && args?.some((one) => SEARCHING.has(one.name.value));
+    const search = isSearch ? SEARCH : 0;
     if (first.kind === Kind.VARIABLE) isConstant = false;
     const count = countOf(valueOf(first, variables));
-    return 1 + (name.value === 'points' ? count / POINTS_A_UNIT : count) * Math.max(1, inner);
+    return 1 + search + (name.value === 'points' ? count / POINTS_A_UNIT : count) * Math.max(1, inner);
   };
   const cost = Math.ceil(ofSelections(operation.selectionSet));
   if (isConstant) constant.set(operation, cost);

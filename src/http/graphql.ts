@@ -5,7 +5,7 @@ import { execute, type ExecutionResult, GraphQLError } from 'graphql';
 import { createYoga, type Plugin } from 'graphql-yoga';
 import type { Access } from '../access/access.ts';
 import type { Presented } from '../access/credentials/authenticate.ts';
-import type { Place } from '../access/permissions.ts';
+import type { WatchedPlace } from '../access/permissions.ts';
 import type { Log } from '../db/pool.ts';
 import { invalidInput, RuntideError } from '../errors.ts';
 import type { Context, Engines } from '../schema/context.ts';
@@ -141,11 +141,11 @@ function refused(status: number, message: string, headers: Record<string, string
 
 /** A stream ends when the credential that opened it does, or may no longer see what it tells of. */
 function keepAsked(openStreams: OpenStreams, presented: Presented, access: Access, response: ServerResponse) {
-  let watched: readonly Place[] = [];
+  let watched: readonly WatchedPlace[] = [];
   const stream: OpenStream = { presented, access, watched: () => watched, end: () => response.destroy() };
   openStreams.add(stream);
   response.once('close', () => openStreams.remove(stream));
-  return (places: readonly Place[]) => void (watched = places);
+  return (places: readonly WatchedPlace[]) => void (watched = places);
 }
 
 const documentsPlugin = (live: SharedResults): Plugin<Context> => ({

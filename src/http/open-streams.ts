@@ -4,7 +4,7 @@
 import { type Access, type Grant, isAtLeast, rootIdOf } from '../access/access.ts';
 import type { Authenticator, Presented } from '../access/credentials/authenticate.ts';
 import { limits } from '../access/limits.ts';
-import { isAllowed, type Place } from '../access/permissions.ts';
+import { isAllowed, type WatchedPlace } from '../access/permissions.ts';
 import { RuntideError } from '../errors.ts';
 
 export type EndReason = 'revoked' | 'narrowed' | 'hidden';
@@ -14,7 +14,7 @@ export interface OpenStream {
   presented: Presented | null;
   access: Access | null;
   /** Where what is told here is. */
-  watched(): Iterable<Place>;
+  watched(): Iterable<WatchedPlace>;
   end(reason: EndReason): void;
 }
 
@@ -123,7 +123,7 @@ function compare(before: Access, now: Access): EndReason | null {
 }
 
 function hidden(access: Access, stream: OpenStream): EndReason | null {
-  for (const place of stream.watched()) if (!isAllowed(access, place, 'run.read')) return 'hidden';
+  for (const place of stream.watched()) if (!isAllowed(access, place, place.action ?? 'run.read')) return 'hidden';
   return null;
 }
 

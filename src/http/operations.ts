@@ -1,20 +1,20 @@
 // The operations that are open on one WebSocket, and how their results leave by it.
 import type { ExecutionResult, GraphQLError } from 'graphql';
 import { MessageType } from 'graphql-ws';
-import type { Place } from '../access/permissions.ts';
+import type { WatchedPlace } from '../access/permissions.ts';
 import type { Reader } from '../live/watch-metrics.ts';
 import type { Connection } from './connection.ts';
 import { SharedStream, type Stringify } from './shared-results.ts';
 
 export type Results = ExecutionResult | AsyncIterableIterator<ExecutionResult>;
 
-const NOWHERE: readonly Place[] = [];
+const NOWHERE: readonly WatchedPlace[] = [];
 
 /** What is open for hours holds its id and its stream, and nothing of the request. */
 export class Operation implements Reader {
   readonly id: string;
   /** Where what it tells of is. */
-  places: readonly Place[] = NOWHERE;
+  places: readonly WatchedPlace[] = NOWHERE;
   readonly #connection: Connection;
   #results: SharedStream | AsyncIterableIterator<ExecutionResult> | null = null;
   #isWaiting = false;

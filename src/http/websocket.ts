@@ -9,7 +9,7 @@ import { CloseCode, handleProtocols, type Message, MessageType, parseMessage, ty
 import { v7 as uuidv7 } from 'uuid';
 import { type WebSocket, WebSocketServer } from 'ws';
 import { limits } from '../access/limits.ts';
-import type { Place } from '../access/permissions.ts';
+import type { WatchedPlace } from '../access/permissions.ts';
 import { RuntideError } from '../errors.ts';
 import type { Context, Engines } from '../schema/context.ts';
 import { schema } from '../schema/schema.ts';
@@ -168,7 +168,7 @@ export function createGraphQLOverWebSocket(
     }
     const kind = getOperationAST(document, operationName)?.operation;
     if (!kind) return [new GraphQLError('the document has no such operation, or has several: name one of them')];
-    const watch = (places: readonly Place[]) => void (operation.places = places);
+    const watch = (places: readonly WatchedPlace[]) => void (operation.places = places);
     const contextValue: Context = { ...engines, access, requestId, watch };
     const args: ExecutionArgs = {
       schema,

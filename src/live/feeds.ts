@@ -7,6 +7,7 @@ import type { Log } from '../db/pool.ts';
 import { type Head, readHeads } from '../metrics/heads.ts';
 import { type BatchMessage, batchesChannel, readBatchMessage } from '../metrics/append/publish.ts';
 import type { MetricsEvent } from './events.ts';
+import { createSignals, type Signals } from './signals.ts';
 import { type JournalPage, readBytes, readPage, readPayload, type ReadPayload } from './journal.ts';
 
 export interface FeedListener {
@@ -37,6 +38,8 @@ export interface Feeds {
   readJournal(runId: string, after: number, known: number): Promise<JournalPage>;
   readHeads(runIds: readonly string[]): Promise<Map<string, Head>>;
   watchedRuns(): number;
+  /** Of what is beside their batches. */
+  signals: Signals;
   close(): void;
 }
 
@@ -50,6 +53,7 @@ interface Feed {
 export function createFeeds({ pool, bus, log }: { pool: pg.Pool; bus: Bus; log: Log }): Feeds {
   const feeds = new Map<string, Feed>();
   const readings = new Map<string, { known: number; page: Promise<JournalPage> }>();
+  const signals = createSignals({ pool, bus, log });
   let looking = false;
 
   const look = async () => {
@@ -107,7 +111,11 @@ export function createFeeds({ pool, bus, log }: { pool: pg.Pool; bus: Bus; log: 
       return page;
     },
     watchedRuns: () => feeds.size,
-    close: () => clearInterval(timer),
+    signals,
+    close() {
+      clearInterval(timer);
+      signals.close();
+    },
   };
 }
 

@@ -6,18 +6,19 @@ import type { Bus } from '../bus/bus.ts';
 import { transaction } from '../db/pool.ts';
 import { invalidInput } from '../errors.ts';
 import { publishRun } from './publish.ts';
+import type { CommandsFor } from './commands.ts';
 import { requireRun, type RunPlace, type RunPlaces } from './find.ts';
 
 export async function heartbeat(
   { pool, bus, places }: { pool: pg.Pool; bus: Bus; places: RunPlaces },
   access: Access,
   input: { runId: string; attempt?: number | null | undefined },
-): Promise<void> {
+): Promise<{ commandsFor: CommandsFor | null }> {
   const place = await requireRun(places, access, input.runId, 'run.heartbeat');
-  const { rows } = await pool.query<{ attempt: number; asleep: boolean }>(
+  const { rows } = await pool.query<{ attempt: number; asleep: boolean; has_commands: boolean }>(
     `UPDATE run_head SET heartbeat_at = CASE WHEN coalesce($2, attempt) = attempt THEN clock_timestamp() ELSE heartbeat_at END
      WHERE run_id = $1
-     RETURNING attempt, EXISTS (SELECT FROM run WHERE id = $1 AND status IN ('PENDING', 'CRASHED')) AS asleep`,
+     RETURNING attempt, has_commands, EXISTS (SELECT FROM run WHERE id = $1 AND status IN ('PENDING', 'CRASHED')) AS asleep`,
     [place.runId, input.attempt ?? null],
   );
   // Erased since it was found.
@@ -27,6 +28,7 @@ export async function heartbeat(
   if (attempt < 1 || attempt > newest)
     throw invalidInput(`attempt must be one of 1 to ${newest}; it is ${attempt}`, { field: 'attempt' });
   if (rows[0].asleep && attempt === newest) await markAlive({ pool, bus }, place, attempt);
+  return { commandsFor: rows[0].has_commands ? { runId: place.runId, attempt } : null };
 }
 
 /**

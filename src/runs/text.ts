@@ -26,6 +26,15 @@ export function checkText(text: string, field: string, maxLength: number): strin
   return text;
 }
 
+/** What a process that logs calls itself. */
+export function checkWriter(writer: string): string {
+  if (writer.length === 0 || writer.length > limits.nameLength || !/^[\x21-\x7e]+$/.test(writer))
+    throw invalidInput(`writer must have 1 to ${limits.nameLength} printable ASCII characters and no spaces`, {
+      field: 'writer',
+    });
+  return writer;
+}
+
 export function checkTags(tags: readonly string[], field: string): string[] {
   if (tags.length > limits.tagsPerRun)
     throw invalidInput(`${field} may have ${limits.tagsPerRun} entries; it has ${tags.length}`, { field });

@@ -2,7 +2,7 @@
 import type pg from 'pg';
 import type { Access } from '../access/access.ts';
 import type { Budget } from '../access/budget/budget.ts';
-import type { Place } from '../access/permissions.ts';
+import type { WatchedPlace } from '../access/permissions.ts';
 import type { AccessChanges } from '../access/changes.ts';
 import type { Tokens } from '../access/credentials/jwt.ts';
 import type { Bus } from '../bus/bus.ts';
@@ -47,5 +47,5 @@ export interface Context extends Engines {
   /** That came beside the operation: `{"column": 3}` in it is the fourth. Left out where none can come. */
   columns?: readonly Float64Array[];
   /** Where what a subscription tells of is: it ends once that may no longer be seen. */
-  watch?: (places: readonly Place[]) => void;
+  watch?: (places: readonly WatchedPlace[]) => void;
 }

@@ -4,7 +4,7 @@ import { invalidInput } from '../errors.ts';
 import { type Logged, logMetrics, type LogMetricsInput } from '../metrics/append/log.ts';
 import { builder } from './builder.ts';
 import { RepeatsType } from './metric.ts';
-import { RunCommand } from './run-command.ts';
+import { WAITING, waitingCommands } from './run-command.ts';
 import { isColumnNumber } from './scalars.ts';
 
 const MetricColumnsInput = builder.inputType('MetricColumnsInput', {
@@ -66,7 +66,7 @@ const LogMetricsPayload = builder.objectRef<Logged>('LogMetricsPayload').impleme
     accepted: t.exposeInt('accepted', { description: 'How many points this request stored: 0 for a duplicate.' }),
     duplicate: t.exposeBoolean('duplicate', { description: 'Whether this batch had been stored before.' }),
     cursor: t.exposeString('cursor', { description: 'Where a subscription goes on after this batch.' }),
-    commands: t.field({ type: [RunCommand], description: 'Commands that wait for this writer.', resolve: () => [] }),
+    commands: t.field({ ...WAITING, resolve: waitingCommands }),
   }),
 });
 

@@ -24,7 +24,7 @@ declare global {
 }
 
 /** What mutations answer with; scalars of these are theirs to read. */
-const ANSWERED = ['Run', 'Project', 'Workspace', 'ApiKey', 'Invitation', 'Member', 'ServiceAccount'];
+const ANSWERED = ['Run', 'Project', 'Workspace', 'ApiKey', 'Invitation', 'Member', 'ServiceAccount', 'RunCommand'];
 
 class ReadScopePlugin<Types extends SchemaTypes> extends BasePlugin<Types> {
   override wrapResolve(

@@ -1,10 +1,11 @@
 import { requireAccess } from '../access/access.ts';
+import type { CommandsFor } from '../runs/commands.ts';
 import { createRun } from '../runs/create.ts';
 import { finishRun } from '../runs/finish.ts';
 import { heartbeat } from '../runs/heartbeat.ts';
 import { updateRun } from '../runs/update.ts';
 import { builder } from './builder.ts';
-import { RunCommand } from './run-command.ts';
+import { WAITING, waitingCommands } from './run-command.ts';
 
 const ResumeType = builder.enumType('Resume', {
   description: 'What to do when the project has a run with that key.',
@@ -150,14 +151,10 @@ const HeartbeatInput = builder.inputType('HeartbeatInput', {
   }),
 });
 
-const HeartbeatPayload = builder.objectRef<{ runId: string }>('HeartbeatPayload').implement({
+const HeartbeatPayload = builder.objectRef<{ commandsFor: CommandsFor | null }>('HeartbeatPayload').implement({
   description: 'The answer to a sign of life.',
   fields: (t) => ({
-    commands: t.field({
-      type: [RunCommand],
-      description: 'Commands that wait for this writer.',
-      resolve: () => [],
-    }),
+    commands: t.field({ ...WAITING, resolve: waitingCommands }),
   }),
 });
 
@@ -166,9 +163,6 @@ builder.mutationField('heartbeat', (t) =>
     type: HeartbeatPayload,
     description: 'Says that a run is alive while it has nothing to log. Needs the scope WRITE.',
     args: { input: t.arg({ type: HeartbeatInput, required: true, description: 'Who is alive.' }) },
-    resolve: async (_, { input }, { access, ...engines }) => {
-      await heartbeat(engines, requireAccess(access), input);
-      return { runId: input.runId };
-    },
+    resolve: (_, { input }, { access, ...engines }) => heartbeat(engines, requireAccess(access), input),
   }),
 );

@@ -2,6 +2,7 @@ import { dataloaderGetter } from '@pothos/plugin-dataloader';
 import { notFound, requireReader } from '../access/access.ts';
 import { limits } from '../access/limits.ts';
 import { projectsFor } from '../access/permissions.ts';
+import { readConsoles } from '../console/read.ts';
 import type { Run } from '../generated/prisma/client.ts';
 import { RunStatus } from '../generated/prisma/enums.ts';
 import { type Head, readHeads } from '../metrics/heads.ts';
@@ -9,6 +10,7 @@ import { readPoints } from '../metrics/read/points.ts';
 import { readSummaries } from '../metrics/read/summaries.ts';
 import { isId } from '../runs/text.ts';
 import { builder } from './builder.ts';
+import { consoleArgs, ConsolePageType, consoleRequest } from './console.ts';
 import type { Context } from './context.ts';
 import { checkPlaces } from './page-size.ts';
 import { UserType } from './viewer.ts';
@@ -94,6 +96,21 @@ export const RunType = builder.prismaObject('Run', {
           const found = summaries.get(id) ?? [];
           return found instanceof Error ? found : metricsPage(found, args);
         });
+      },
+      resolve: ({ id }) => id,
+    }),
+    console: t.loadable({
+      type: ConsolePageType,
+      description: `What it wrote to its standard output and error. A page is shorter than \`first\` where its texts would be more than ${limits.consolePageBytes / 1024 ** 2} MiB, or where ${limits.consoleSearchBytes / 1024 ** 2} MiB were looked at for it; the pages of several runs share these bounds. Its cursors say where to go on, also where nothing was found.`,
+      maxPageSize: limits.consolePageSize,
+      args: consoleArgs,
+      byPath: true,
+      loaderOptions,
+      load: async (ids: string[], { pool }, args) => {
+        const runIds = [...new Set(ids)];
+        const pages = await readConsoles(pool, runIds, consoleRequest(args));
+        const byRun = new Map(runIds.map((id, index) => [id, pages[index]!]));
+        return ids.map((id) => byRun.get(id)!);
       },
       resolve: ({ id }) => id,
     }),

@@ -212,6 +212,19 @@ export const queries: Record<string, Case> = {
     at: 'run.points',
     needs: read,
   },
+  'Run.commands': {
+    document: inRun(`commands(first: 5) { totalCount ${PAGE} nodes { status sentBy { name } } }`),
+    variables: byRun,
+    at: 'run.commands',
+    needs: read,
+    asGuest: 'null',
+  },
+  'Run.console': {
+    document: inRun('console(first: 5) { pieces { text } }'),
+    variables: byRun,
+    at: 'run.console',
+    needs: read,
+  },
   'Query.charts': {
     document:
       'query($id: ID!) { charts(input: { runIds: [$id], metrics: [{ name: "loss" }] }) { name run { name config } } }',
@@ -307,6 +320,24 @@ export const mutations: Record<string, Case> = {
     document: mutation('logMetrics', 'LogMetricsInput', 'accepted commands { id }'),
     variables: input(({ runId }) => ({ runId, points: [{ name: 'loss', step: 9, value: 9 }] })),
     at: 'logMetrics',
+    needs: write,
+  },
+  'Mutation.appendConsole': {
+    document: mutation('appendConsole', 'AppendConsoleInput', 'accepted commands { id }'),
+    variables: input(({ runId }) => ({ runId, writer: 'another', offset: 0, text: 'hello' })),
+    at: 'appendConsole',
+    needs: write,
+  },
+  'Mutation.sendRunCommand': {
+    document: mutation('sendRunCommand', 'SendRunCommandInput', 'command { id kind }'),
+    variables: input(({ runId }) => ({ runId, kind: 'STOP' })),
+    at: 'sendRunCommand',
+    needs: write,
+  },
+  'Mutation.acknowledgeRunCommand': {
+    document: mutation('acknowledgeRunCommand', 'AcknowledgeRunCommandInput', 'command { id acknowledgedAt }'),
+    variables: input(({ commandId }) => ({ id: commandId })),
+    at: 'acknowledgeRunCommand',
     needs: write,
   },
   'Mutation.deletePoints': {
@@ -517,6 +548,18 @@ export const subscriptions: Record<string, Case> = {
       ... on MetricsAppended { runId metrics { name values } } ... on MetricsReset { reason } } }`,
     variables: byRun,
     at: 'metrics',
+    needs: read,
+  },
+  'Subscription.commands': {
+    document: 'subscription($id: ID!) { commands(runId: $id) { id kind payload } }',
+    variables: byRun,
+    at: 'commands',
+    needs: write,
+  },
+  'Subscription.console': {
+    document: 'subscription($id: ID!) { console(runId: $id, after: "0") { cursor pieces { text } } }',
+    variables: byRun,
+    at: 'console',
     needs: read,
   },
   'Subscription.runs': {

@@ -80,10 +80,13 @@ export function createMatrix(app: App, world: World) {
       'run_head',
       'run_writer',
       'journal',
-      'audit_entry',
       'account',
       'two_factor',
       'verification',
+      'console_writer',
+      'console_chunk',
+      'run_command',
+      'audit_entry',
     ];
     const keys = `SELECT id, name, scopes, all_projects, project_ids, enabled, expires_at, revoked_at FROM api_key`;
     const sessions = 'SELECT id, user_id, token_hash, expires_at FROM session';

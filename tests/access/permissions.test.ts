@@ -65,6 +65,7 @@ test('what each role adds to the one before it', () => {
       'project.read',
       'run.read',
       'points.read',
+      'console.read',
     ],
     MEMBER: [
       'project.create',
@@ -75,8 +76,12 @@ test('what each role adds to the one before it', () => {
       'run.update',
       'run.finish',
       'run.heartbeat',
+      'run.command',
+      'command.receive',
+      'command.acknowledge',
       'points.log',
       'points.delete',
+      'console.append',
     ],
     ADMIN: [
       'workspace.update',
@@ -199,6 +204,7 @@ describe('a project', () => {
       'project.read',
       'run.read',
       'points.read',
+      'console.read',
     ]);
     const code = (action: Action, projectId: string) => {
       try {

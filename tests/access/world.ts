@@ -47,6 +47,8 @@ export interface World {
   project: string;
   runId: string;
   childId: string;
+  /** That waits for the run. */
+  commandId: string;
   keyId: string;
   serviceAccountId: string;
   invitationId: string;
@@ -100,6 +102,18 @@ export async function makeWorld(
     owner.session,
     'mutation($id: ID!) { logMetrics(input: { runId: $id, points: [{ name: "loss", step: 1, value: 1 }] }) { cursor } }',
     { id: parent.id },
+  );
+  await mustAs(
+    app,
+    owner.session,
+    'mutation($input: AppendConsoleInput!) { appendConsole(input: $input) { cursor } }',
+    { input: { runId: parent.id, writer: 'w', offset: 0, text: `${mark} run` } },
+  );
+  const { sendRunCommand } = await mustAs(
+    app,
+    owner.session,
+    'mutation($input: SendRunCommandInput!) { sendRunCommand(input: $input) { command { id } } }',
+    { input: { runId: parent.id, kind: 'SET', payload: { mark } } },
   );
   const account = await db.serviceAccount.create({
     data: { id: randomUUID(), workspaceId, name: `${mark} service` },
@@ -218,6 +232,7 @@ export async function makeWorld(
     project,
     runId: parent.id,
     childId: child.id,
+    commandId: sendRunCommand.command.id,
     keyId: changed.id,
     serviceAccountId: account.id,
     invitationId: invitation.id,

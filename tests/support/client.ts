@@ -16,6 +16,7 @@ export interface GraphQLAnswer {
       field?: string;
       index?: number;
       base?: number;
+      offset?: number;
       retryAfterMs?: number;
     };
   }[];

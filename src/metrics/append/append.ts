@@ -26,6 +26,8 @@ export interface Appended {
   attempt: number;
   /** The run is only announced, or thought dead, and this says that it lives. */
   asleep: boolean;
+  /** There may be commands for who sent it. */
+  hasCommands: boolean;
   pointCount: number;
   payload: Buffer;
 }
@@ -55,6 +57,7 @@ interface Accepted {
   sequence: number;
   attempt: number;
   asleep: boolean;
+  hasCommands: boolean;
 }
 
 interface Row extends Member {
@@ -84,23 +87,25 @@ async function appendGroup(pool: pg.Pool, group: readonly Row[]): Promise<(Accep
   );
   const byRun = new Map(rows.map((row) => [row.run_id, row]));
   return group.map(({ runId }) => {
-    const { sequence, attempt, asleep } = byRun.get(runId) ?? {};
-    if (sequence != null && attempt != null) return { sequence, attempt, asleep: asleep === true };
+    const { sequence, attempt, asleep, hasCommands } = byRun.get(runId) ?? {};
+    if (sequence != null && attempt != null)
+      return { sequence, attempt, asleep: asleep === true, hasCommands: hasCommands === true };
     // Somebody else had its head, or it has none.
     return group.length > 1 && !byRun.has(runId) ? ALONE : null;
   });
 }
 
 /** Why nothing was inserted: a duplicate is returned, a wrong batch thrown, and null means that it is right by now. */
-async function explain(pool: pg.Pool, input: AppendInput): Promise<{ sequence: number; attempt: number } | null> {
+async function explain(pool: pg.Pool, input: AppendInput): Promise<Omit<Accepted, 'asleep'> | null> {
   const { writer, attempt } = input;
   const { rows } = await pool.query<{
     sequence: number;
     attempt: number;
+    hasCommands: boolean;
     base: number | null;
     accepted: string | null;
   }>(
-    `SELECT h.sequence, h.attempt, w.base, w.accepted
+    `SELECT h.sequence, h.attempt, h.has_commands AS "hasCommands", w.base, w.accepted
      FROM run_head h LEFT JOIN run_writer w ON w.run_id = h.run_id AND w.writer = $2
      WHERE h.run_id = $1`,
     [input.runId, writer?.id ?? null],
@@ -118,7 +123,8 @@ async function explain(pool: pg.Pool, input: AppendInput): Promise<{ sequence: n
       { field: 'batch', base },
     );
   const known = writer.batch < base || head.accepted?.[writer.batch - base] === '1';
-  return known ? { sequence: head.sequence, attempt: head.attempt } : null;
+  const { sequence, hasCommands } = head;
+  return known ? { sequence, attempt: head.attempt, hasCommands } : null;
 }
 
 // `accepted` is 64 bits from `base` on, the leftmost is `base` itself. (bit(64), because >> on bigint extends the sign.)
@@ -131,7 +137,7 @@ const append = (input: string, which: string, lock: string) => `
 WITH input AS (
   ${input}
 ), locked AS (
-  SELECT h.run_id, h.attempt FROM run_head h WHERE h.run_id ${which}
+  SELECT h.run_id, h.attempt, h.has_commands FROM run_head h WHERE h.run_id ${which}
   FOR NO KEY UPDATE ${lock}
 ), valid AS (
   SELECT i.run_id, i.writer, i.batch, coalesce(i.attempt, h.attempt) AS attempt, i.alive, i.point_count, i.payload
@@ -167,7 +173,7 @@ WITH input AS (
   INSERT INTO journal (run_id, sequence, attempt, point_count, payload)
   SELECT run_id, sequence, attempt, point_count, payload FROM moved
 )
-SELECT l.run_id, m.sequence, m.attempt,
+SELECT l.run_id, m.sequence, m.attempt, l.has_commands AS "hasCommands",
        m.alive AND (SELECT r.status IN ('PENDING', 'CRASHED') FROM run r WHERE r.id = l.run_id) AS asleep
 FROM locked l LEFT JOIN moved m ON m.run_id = l.run_id`;
 

@@ -1,15 +1,16 @@
 // What `logMetrics` does: check, append, and only then wake whoever watches.
 import type pg from 'pg';
 import type { Access } from '../../access/access.ts';
-import { limits } from '../../access/limits.ts';
 import type { Bus } from '../../bus/bus.ts';
 import type { Log } from '../../db/pool.ts';
 import { invalidInput } from '../../errors.ts';
 import type { Folding } from '../fold/folding.ts';
 import type { Pressure } from '../fold/pressure.ts';
 import { publishBatch } from './publish.ts';
+import type { CommandsFor } from '../../runs/commands.ts';
 import { requireRun, type RunPlaces } from '../../runs/find.ts';
 import { markAlive } from '../../runs/heartbeat.ts';
+import { checkWriter } from '../../runs/text.ts';
 import { appendBatch } from './append.ts';
 import { makeBatch, type MetricColumnsInput, type PointInput } from './batch.ts';
 
@@ -27,6 +28,8 @@ export interface Logged {
   accepted: number;
   duplicate: boolean;
   cursor: string;
+  /** Null: there are none. */
+  commandsFor: CommandsFor | null;
 }
 
 export interface LogEngines {
@@ -43,7 +46,7 @@ export async function logMetrics(
   access: Access,
   input: LogMetricsInput,
 ): Promise<Logged> {
-  const writer = checkWriter(input);
+  const writer = checkNumbered(input);
   const batch = makeBatch(input.metrics ?? [], input.points ?? []);
   const place = await requireRun(places, access, input.runId, 'points.log');
   pressure.check();
@@ -68,19 +71,18 @@ export async function logMetrics(
     accepted: appended.duplicate ? 0 : batch.pointCount,
     duplicate: appended.duplicate,
     cursor: String(appended.sequence),
+    // A spool is not the process.
+    commandsFor: alive && appended.hasCommands ? { runId: place.runId, attempt: input.attempt ?? null } : null,
   };
 }
 
-function checkWriter({ writer, batch }: LogMetricsInput): { id: string; batch: number } | null {
+function checkNumbered({ writer, batch }: LogMetricsInput): { id: string; batch: number } | null {
   if (writer == null && batch == null) return null;
   if (writer == null || batch == null)
     throw invalidInput('writer and batch go together: send both, or neither', {
       field: writer == null ? 'writer' : 'batch',
     });
-  if (writer.length === 0 || writer.length > limits.nameLength || !/^[\x21-\x7e]+$/.test(writer))
-    throw invalidInput(`writer must have 1 to ${limits.nameLength} printable ASCII characters and no spaces`, {
-      field: 'writer',
-    });
+  checkWriter(writer);
   if (!Number.isSafeInteger(batch) || batch < 1)
     throw invalidInput(`batch must be an integer from 1 on; it is ${batch}`, { field: 'batch' });
   return { id: writer, batch };

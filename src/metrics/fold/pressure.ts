@@ -1,5 +1,5 @@
 // Back-pressure: while the tail is larger than it may be, or the disk of the embedded database is nearly full, batches
-// are refused before anything of them is stored. Nothing else is. Senders keep what they have and try again.
+// are refused before anything of them is stored; for want of disk, console output too. Nothing else is. Senders keep what they have and try again.
 import { statfs } from 'node:fs/promises';
 import type { Log } from '../../db/pool.ts';
 import { RuntideError } from '../../errors.ts';
@@ -19,6 +19,8 @@ export interface PressureOptions {
 export interface Pressure {
   /** Throws UNAVAILABLE where nothing more is taken for now. */
   check(): void;
+  /** The same, for what is not folded. */
+  checkDisk(): void;
   close(): void;
 }
 
@@ -39,7 +41,16 @@ export function createPressure(
   const isWatched = folder !== null && diskReserveMb > 0;
   const timer = isWatched ? setInterval(() => void look(folder), LOOK_MS).unref() : undefined;
   if (isWatched) void look(folder);
+  const checkDisk = () => {
+    if (freeMb < diskReserveMb)
+      throw new RuntideError(
+        'UNAVAILABLE',
+        `nothing was stored: the disk of the data folder has ${Math.floor(freeMb)} MB left, less than RUNTIDE_DISK_RESERVE_MB (${diskReserveMb}); make room there, then send the batch again`,
+        { retryAfterMs: DISK_RETRY_MS },
+      );
+  };
   return {
+    checkDisk,
     check() {
       const tailMb = tail().bytes / MB;
       if (tailMb > tailLimitMb)
@@ -48,12 +59,7 @@ export function createPressure(
           `nothing was stored: ${Math.ceil(tailMb)} MB of points wait to be folded, more than RUNTIDE_TAIL_LIMIT_MB (${tailLimitMb}); send the batch again in a few seconds`,
           { retryAfterMs: TAIL_RETRY_MS },
         );
-      if (freeMb < diskReserveMb)
-        throw new RuntideError(
-          'UNAVAILABLE',
-          `nothing was stored: the disk of the data folder has ${Math.floor(freeMb)} MB left, less than RUNTIDE_DISK_RESERVE_MB (${diskReserveMb}); make room there, then send the batch again`,
-          { retryAfterMs: DISK_RETRY_MS },
-        );
+      checkDisk();
     },
     close: () => clearInterval(timer),
   };
