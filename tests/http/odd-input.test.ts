@@ -25,6 +25,7 @@ let runId: string;
 /** Of the owner, beside the one that asks. */
 let keyId: string;
 let projectId: string;
+let commandId: string;
 /** Of the owner. */
 let session: Credential;
 let victim: Person;
@@ -39,6 +40,11 @@ beforeEach(async () => {
   otherSessionId = crypto.randomUUID();
   await makeSession(app.engines.db, app.owner.userId, otherSessionId);
   runId = await app.createRun({ project: 'odd', key: crypto.randomUUID() });
+  const { sendRunCommand } = await app.must(
+    'mutation($id: ID!) { sendRunCommand(input: { runId: $id, kind: STOP }) { command { id } } }',
+    { id: runId },
+  );
+  commandId = sendRunCommand.command.id as string;
   projectId = crypto.randomUUID();
   const { workspaceId } = app.owner;
   await app.engines.db.project.create({ data: { id: projectId, workspaceId, name: projectId } });
@@ -270,6 +276,27 @@ const fields = (): Record<string, Given> => ({
   },
   'Run.metrics': { path: [`run(id: "${runId}")`], args: { first: 5 }, select: '{ totalCount nodes { name last } }' },
   'Run.points': { path: [`run(id: "${runId}")`], args: { name: 'loss', first: 5 }, select: '{ steps endCursor }' },
+  'Run.console': {
+    path: [`run(id: "${runId}")`],
+    args: { first: 5, from: 'END', stream: 'STDOUT', writer: 'w', attempt: 1, search: 'odd' },
+    select: '{ pieces { text } startCursor endCursor }',
+  },
+  'Run.commands': { path: [`run(id: "${runId}")`], args: { first: 5 }, select: CONNECTION },
+  'Mutation.appendConsole': {
+    path: [],
+    args: { input: { runId, writer: crypto.randomUUID(), stream: 'STDERR', offset: 0, text: 'hello' } },
+    select: '{ accepted cursor }',
+  },
+  'Mutation.sendRunCommand': {
+    path: [],
+    args: { input: { runId, kind: 'SET', payload: { lr: 0.1 } } },
+    select: '{ command { id } }',
+  },
+  'Mutation.acknowledgeRunCommand': {
+    path: [],
+    args: { input: { id: commandId, writer: 'w', message: 'done' } },
+    select: '{ command { id } }',
+  },
   'Mutation.createProject': { path: [], args: { input: { name: crypto.randomUUID() } }, select: '{ project { id } }' },
   'Mutation.updateProject': {
     path: [],
@@ -312,6 +339,8 @@ const fields = (): Record<string, Given> => ({
     args: { input: { runs: [{ id: runId, after: '0' }], metrics: [{ name: 'loss' }] } },
     select: '{ __typename }',
   },
+  'Subscription.console': { path: [], args: { runId, after: '0' }, select: '{ cursor }' },
+  'Subscription.commands': { path: [], args: { runId, attempt: 1 }, select: '{ id }' },
   'Subscription.runs': { path: [], args: { projectId: runId }, select: '{ type }' },
 });
 
