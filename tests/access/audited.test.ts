@@ -7,7 +7,17 @@ import { createMatrix, type Matrix, outcomeOf } from './matrix.ts';
 import { makeWorld } from './world.ts';
 
 /** What programs do all day. Of projects: making one that its workspace sees, and what it is called. */
-const SILENT = ['createProject', 'createRun', 'finishRun', 'heartbeat', 'logMetrics', 'updateProject', 'updateRun'];
+const SILENT = [
+  'acknowledgeRunCommand',
+  'appendConsole',
+  'createProject',
+  'createRun',
+  'finishRun',
+  'heartbeat',
+  'logMetrics',
+  'updateProject',
+  'updateRun',
+];
 
 let app: App;
 let matrix: Matrix;
