@@ -9,8 +9,8 @@ import { cookieOf } from '../support/secret.ts';
 import { send } from '../support/send.ts';
 
 const made: Pick<Auth, 'api'>[] = [];
-vi.mock('better-auth', async (load) => {
-  const whole = await load<typeof import('better-auth')>();
+vi.mock('better-auth/minimal', async (load) => {
+  const whole = await load<typeof import('better-auth/minimal')>();
   const betterAuth = (settings: Parameters<typeof whole.betterAuth>[0]) => {
     const auth = whole.betterAuth(settings);
     made.push(auth);
